@@ -72,13 +72,17 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """Nobody can tell: why, as a reason and as a sentence. `known` and `found` name the two sides of a disagreement."""
+    """Nobody can tell: why, as a reason and as a sentence. `known` and `found` name the two sides of a disagreement.
+
+    `snapshots` are what a whole listing did hold, so that a person may name one of them.
+    """
 
     learned: datetime
     why: Doubt | FailureKind
     detail: str
     known: str | None = None
     found: str | None = None
+    snapshots: tuple[Snapshot, ...] = ()
 
 
 Evidence = Exists | Absent | Unknown
