@@ -30,7 +30,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel"):
     """Settings of all structs here. `gc=False`: they cannot form cycles, and 10,000 of them are not walked."""
 
 
-class OwnerReference(Wire, kw_only=True):
+class OwnerReference(Wire, frozen=True, kw_only=True):
     api_version: str
     kind: str
     name: str
@@ -38,7 +38,7 @@ class OwnerReference(Wire, kw_only=True):
     controller: bool | None = None
 
 
-class ObjectMeta(Wire, kw_only=True):
+class ObjectMeta(Wire, frozen=True, kw_only=True):
     """Metadata of a stored object."""
 
     name: str
@@ -63,7 +63,7 @@ class ObjectMeta(Wire, kw_only=True):
             msgspec.structs.force_setattr(self, "annotations", shared)
 
 
-class Object(Wire, kw_only=True):
+class Object(Wire, frozen=True, kw_only=True):
     """What every kind has. Items of lists carry no kind or apiVersion: the `Kind` they were asked by knows them."""
 
     metadata: ObjectMeta
@@ -85,7 +85,7 @@ class Object(Wire, kw_only=True):
         return self.metadata.deletion_timestamp is not None
 
 
-class Condition(Wire, kw_only=True):
+class Condition(Wire, frozen=True, kw_only=True):
     type: str
     status: str
     reason: str | None = None
@@ -93,7 +93,7 @@ class Condition(Wire, kw_only=True):
     last_transition_time: Time | None = None
 
 
-class ObjectReference(Wire, kw_only=True):
+class ObjectReference(Wire, frozen=True, kw_only=True):
     kind: str | None = None
     namespace: str | None = None
     name: str | None = None
@@ -103,18 +103,18 @@ class ObjectReference(Wire, kw_only=True):
 # Claims
 
 
-class TypedReference(Wire, kw_only=True):
+class TypedReference(Wire, frozen=True, kw_only=True):
     kind: str
     name: str
     api_group: str | None = None
     namespace: str | None = None
 
 
-class ResourceRequirements(Wire, kw_only=True):
+class ResourceRequirements(Wire, frozen=True, kw_only=True):
     requests: dict[str, str] | None = None
 
 
-class ClaimSpec(Wire, kw_only=True):
+class ClaimSpec(Wire, frozen=True, kw_only=True):
     access_modes: list[str] | None = None
     data_source: TypedReference | None = None
     data_source_ref: TypedReference | None = None
@@ -125,13 +125,13 @@ class ClaimSpec(Wire, kw_only=True):
     volume_name: str | None = None
 
 
-class ClaimStatus(Wire, kw_only=True):
+class ClaimStatus(Wire, frozen=True, kw_only=True):
     phase: str | None = None
     capacity: dict[str, str] | None = None
     conditions: list[Condition] | None = None
 
 
-class PersistentVolumeClaim(Object, kw_only=True):
+class PersistentVolumeClaim(Object, frozen=True, kw_only=True):
     spec: ClaimSpec
     status: ClaimStatus | None = None
 
@@ -139,7 +139,7 @@ class PersistentVolumeClaim(Object, kw_only=True):
 # Volumes
 
 
-class VolumeSpec(Wire, kw_only=True):
+class VolumeSpec(Wire, frozen=True, kw_only=True):
     """Sources and node affinity stay as they came: they are copied, never read."""
 
     access_modes: list[str] | None = None
@@ -156,17 +156,17 @@ class VolumeSpec(Wire, kw_only=True):
     nfs: dict[str, Any] | None = None
 
 
-class VolumeStatus(Wire, kw_only=True):
+class VolumeStatus(Wire, frozen=True, kw_only=True):
     phase: str | None = None
     reason: str | None = None
 
 
-class PersistentVolume(Object, kw_only=True):
+class PersistentVolume(Object, frozen=True, kw_only=True):
     spec: VolumeSpec
     status: VolumeStatus | None = None
 
 
-class StorageClass(Object, kw_only=True):
+class StorageClass(Object, frozen=True, kw_only=True):
     provisioner: str
     volume_binding_mode: str | None = None
     reclaim_policy: str | None = None
@@ -177,15 +177,15 @@ class StorageClass(Object, kw_only=True):
 # Namespaces and secrets
 
 
-class NamespaceStatus(Wire, kw_only=True):
+class NamespaceStatus(Wire, frozen=True, kw_only=True):
     phase: str | None = None
 
 
-class Namespace(Object, kw_only=True):
+class Namespace(Object, frozen=True, kw_only=True):
     status: NamespaceStatus | None = None
 
 
-class Secret(Object, kw_only=True):
+class Secret(Object, frozen=True, kw_only=True):
     data: dict[str, bytes] | None = None
     type: str | None = None
 
@@ -196,22 +196,22 @@ class Secret(Object, kw_only=True):
 # Pods, jobs, deployments
 
 
-class ClaimVolumeSource(Wire, kw_only=True):
+class ClaimVolumeSource(Wire, frozen=True, kw_only=True):
     claim_name: str
     read_only: bool | None = None
 
 
-class PodVolume(Wire, kw_only=True):
+class PodVolume(Wire, frozen=True, kw_only=True):
     name: str
     persistent_volume_claim: ClaimVolumeSource | None = None
 
 
-class Container(Wire, kw_only=True):
+class Container(Wire, frozen=True, kw_only=True):
     name: str
     image: str | None = None
 
 
-class PodSpec(Wire, kw_only=True):
+class PodSpec(Wire, frozen=True, kw_only=True):
     node_name: str | None = None
     node_selector: dict[str, str] | None = None
     affinity: dict[str, Any] | None = None
@@ -220,31 +220,31 @@ class PodSpec(Wire, kw_only=True):
     containers: list[Container] | None = None
 
 
-class Terminated(Wire, kw_only=True):
+class Terminated(Wire, frozen=True, kw_only=True):
     exit_code: int
     reason: str | None = None
     message: str | None = None
     finished_at: Time | None = None
 
 
-class Waiting(Wire, kw_only=True):
+class Waiting(Wire, frozen=True, kw_only=True):
     reason: str | None = None
     message: str | None = None
 
 
-class ContainerState(Wire, kw_only=True):
+class ContainerState(Wire, frozen=True, kw_only=True):
     terminated: Terminated | None = None
     waiting: Waiting | None = None
 
 
-class ContainerStatus(Wire, kw_only=True):
+class ContainerStatus(Wire, frozen=True, kw_only=True):
     name: str
     ready: bool | None = None
     restart_count: int | None = None
     state: ContainerState | None = None
 
 
-class PodStatus(Wire, kw_only=True):
+class PodStatus(Wire, frozen=True, kw_only=True):
     phase: str | None = None
     reason: str | None = None
     message: str | None = None
@@ -253,12 +253,12 @@ class PodStatus(Wire, kw_only=True):
     container_statuses: list[ContainerStatus] | None = None
 
 
-class Pod(Object, kw_only=True):
+class Pod(Object, frozen=True, kw_only=True):
     spec: PodSpec
     status: PodStatus | None = None
 
 
-class JobStatus(Wire, kw_only=True):
+class JobStatus(Wire, frozen=True, kw_only=True):
     active: int | None = None
     succeeded: int | None = None
     failed: int | None = None
@@ -267,25 +267,25 @@ class JobStatus(Wire, kw_only=True):
     conditions: list[Condition] | None = None
 
 
-class Job(Object, kw_only=True):
+class Job(Object, frozen=True, kw_only=True):
     status: JobStatus | None = None
 
 
-class TemplateMeta(Wire, kw_only=True):
+class TemplateMeta(Wire, frozen=True, kw_only=True):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
 
 
-class PodTemplate(Wire, kw_only=True):
+class PodTemplate(Wire, frozen=True, kw_only=True):
     metadata: TemplateMeta | None = None
 
 
-class DeploymentSpec(Wire, kw_only=True):
+class DeploymentSpec(Wire, frozen=True, kw_only=True):
     replicas: int | None = None
     template: PodTemplate | None = None
 
 
-class DeploymentStatus(Wire, kw_only=True):
+class DeploymentStatus(Wire, frozen=True, kw_only=True):
     observed_generation: int | None = None
     replicas: int | None = None
     ready_replicas: int | None = None
@@ -293,7 +293,7 @@ class DeploymentStatus(Wire, kw_only=True):
     conditions: list[Condition] | None = None
 
 
-class Deployment(Object, kw_only=True):
+class Deployment(Object, frozen=True, kw_only=True):
     spec: DeploymentSpec
     status: DeploymentStatus | None = None
 
@@ -301,7 +301,7 @@ class Deployment(Object, kw_only=True):
 # Events and leases
 
 
-class Event(Object, kw_only=True):
+class Event(Object, frozen=True, kw_only=True):
     involved_object: ObjectReference
     reason: str | None = None
     message: str | None = None
@@ -311,7 +311,7 @@ class Event(Object, kw_only=True):
     last_timestamp: Time | None = None
 
 
-class LeaseSpec(Wire, kw_only=True):
+class LeaseSpec(Wire, frozen=True, kw_only=True):
     """Times stay text: they are compared with themselves only, never with our clock."""
 
     holder_identity: str | None = None
@@ -321,29 +321,29 @@ class LeaseSpec(Wire, kw_only=True):
     lease_transitions: int | None = None
 
 
-class Lease(Object, kw_only=True):
+class Lease(Object, frozen=True, kw_only=True):
     spec: LeaseSpec | None = None
 
 
 # Ours
 
 
-class Custom(Object, kw_only=True):
+class Custom(Object, frozen=True, kw_only=True):
     """An object of one of our kinds; `spec` and `status` are JSON, read by `kube/parse.py` and the controllers."""
 
     spec: dict[str, Any] | None = None
     status: dict[str, Any] | None = None
 
 
-class Repository(Custom, kw_only=True):
+class Repository(Custom, frozen=True, kw_only=True):
     """Cluster-scoped."""
 
 
-class Protection(Custom, kw_only=True):
+class Protection(Custom, frozen=True, kw_only=True):
     """One per labelled claim, of the same name."""
 
 
-class Restore(Custom, kw_only=True):
+class Restore(Custom, frozen=True, kw_only=True):
     """What a claim's `dataSourceRef` points to."""
 
 
