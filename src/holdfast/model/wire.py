@@ -1,7 +1,7 @@
 """Model values as JSON and back, strictly: unknown or missing fields are errors that name the path.
 
 msgspec cannot tag unions of plain dataclasses, and the model is standard library only. A member of a union of
-dataclasses carries `"kind": <class name>`; names are camelCase; a datetime is RFC 3339 in UTC.
+dataclasses carries `"type": <class name>`; names are camelCase; a datetime is RFC 3339 in UTC.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ def _key(key: object) -> str:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = {"kind": type(value).__name__}
+    plain: dict[str, Any] = {"type": type(value).__name__}
     for field in dataclasses.fields(value):
         plain[_camel(field.name)] = to_plain(getattr(value, field.name))
     return plain
@@ -126,12 +126,12 @@ def _read_union(members: tuple[Any, ...], plain: Any, path: str) -> object:
     if len(rest) == 1:
         return _read(rest[0], plain, path)
     if isinstance(plain, dict):
-        kind = plain.get("kind")
+        kind = plain.get("type")
         for member in rest:
             if getattr(member, "__name__", None) == kind:
                 return _read(member, plain, path)
         known = ", ".join(sorted(member.__name__ for member in rest if hasattr(member, "__name__")))
-        raise WireError(f"{path}.kind: {kind!r} is none of {known}")
+        raise WireError(f"{path}.type: {kind!r} is none of {known}")
     for member in rest:
         try:
             return _read(member, plain, path)
@@ -143,9 +143,9 @@ def _read_union(members: tuple[Any, ...], plain: Any, path: str) -> object:
 def _read_object(expected: type, plain: Any, path: str) -> object:
     if not isinstance(plain, dict):
         raise WireError(f"{path}: expected an object")
-    if plain.get("kind", expected.__name__) != expected.__name__:
-        raise WireError(f"{path}.kind: expected {expected.__name__}, found {plain['kind']!r}")
-    given = {name: value for name, value in plain.items() if name != "kind"}
+    if plain.get("type", expected.__name__) != expected.__name__:
+        raise WireError(f"{path}.type: expected {expected.__name__}, found {plain['type']!r}")
+    given = {name: value for name, value in plain.items() if name != "type"}
     values: dict[str, object] = {}
     for field in dataclasses.fields(expected):
         name = _camel(field.name)
