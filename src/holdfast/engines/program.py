@@ -131,7 +131,7 @@ async def run(
     """Run a program to its end and return how it ended.
 
     Without `on_stdout` all of stdout is kept; with it, the lines that it calls TEXT. Lines end at CR or LF.
-    Raises EngineFailure TIMEOUT, NO_PROGRAM, BAD_ORDER (an argument that no program can get), UNKNOWN (output over limit).
+    Raises EngineFailure: TIMEOUT, NO_PROGRAM, BAD_ORDER (argument with a NUL), UNKNOWN (too much output).
     """
     kept = bytearray()
     lines = Lines()
