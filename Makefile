@@ -1,0 +1,67 @@
+# Everything starts here: `make demo` tells the story, `make test` proves it. `make help` lists the rest.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+TESTS ?= tests
+QUICK := --ignore tests/contract --ignore tests/behaviour -m 'not programs and not storage'
+
+export HOLDFAST_TOOLS := $(CURDIR)/$(BIN)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lock docs clean setup-demo setup-python
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+define set_up
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "✗ $(PYTHON) is not here. Install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3 python3-venv)" >&2; \
+	  echo "  or name one: make $@ PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m tools.setup $(1)
+endef
+
+setup: ## get everything: packages in .venv, kopia, restic and the S3 server of the tests
+	$(call set_up,kopia restic versitygw)
+
+setup-demo:
+	$(call set_up,kopia restic)
+
+setup-python:
+	$(call set_up,)
+
+demo: setup-demo ## lose everything, get it back (ARGS="--engine restic")
+	@$(BIN)/holdfast demo $(ARGS)
+
+define static_checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+endef
+
+test: setup ## format, lint, types, import contracts, and every test with the real programs (TESTS=tests/decide)
+	$(static_checks)
+	$(BIN)/pytest -n 2 $(ARGS) $(TESTS)
+
+check: setup-python ## the same without the slow tests: under a minute
+	$(static_checks)
+	$(BIN)/pytest -n 2 -q $(QUICK) $(ARGS) tests
+
+fmt: setup-python ## format and repair what can be repaired
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+LOCK := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
+
+lock: setup-python ## lock the newest packages that pyproject.toml allows (ARGS=--upgrade)
+	@test -x .cache/lock/bin/uv || { $(PYTHON) -m venv .cache/lock && .cache/lock/bin/python -m pip install -q 'uv~=0.13.9'; }
+	$(LOCK) --output-file requirements/runtime.txt pyproject.toml
+	$(LOCK) --group dev --output-file requirements/dev.txt pyproject.toml
+
+docs: setup-python ## check the links, commands and limits of the documentation
+	$(BIN)/pytest -q tests/docs
+
+clean: ## remove what was made in this checkout; built programs stay in the cache (docs/how-to/set-up.md)
+	rm -rf .venv .venv.discarded .cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,200 @@
+"""The programs that Holdfast drives, each of one exact version: found on PATH, or built from a pinned Go module."""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools import places
+from tools.progress import Progress, SetupError, Step
+
+OLDEST_GO = (1, 25, 8)
+FIRST_GO_WITH_TOOLCHAINS = (1, 21, 0)
+BUILD_MEGABYTES = 2500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One program; `version_argument` is None where its own word cannot be relied on, so PATH is not asked."""
+
+    name: str
+    version: str
+    package: str
+    version_argument: str | None
+
+
+PROGRAMS = (
+    Program(name="kopia", version="0.23.1", package="github.com/kopia/kopia", version_argument="--version"),
+    Program(name="restic", version="0.19.1", package="github.com/restic/restic/cmd/restic", version_argument="version"),
+    Program(
+        name="versitygw", version="1.8.0", package="github.com/versity/versitygw/cmd/versitygw", version_argument=None
+    ),
+)
+
+
+def provide(program: Program, *, cache: Path, environment: Mapping[str, str], progress: Progress) -> Path:
+    """Return the path of the program: the one on PATH if it is of the right version, else one that we built."""
+    found = on_path(program, environment)
+    if found is not None:
+        progress.say(f"✓ {program.name} {program.version}: {found}, found on PATH")
+        return found
+    target = built_path(program, cache)
+    if not target.exists():
+        with (
+            progress.step(f"{program.name} {program.version}") as step,
+            places.locked(cache / "build.lock", on_wait=lambda: waiting(step)),
+        ):
+            if not target.exists():  # another setup may have built it while we waited
+                build(program, target, cache=cache, environment=environment, progress=progress, step=step)
+            step.detail = f"in {target.parent}"
+    return target
+
+
+def waiting(step: Step) -> None:
+    step.detail = "waiting for another setup that builds"
+
+
+def on_path(program: Program, environment: Mapping[str, str]) -> Path | None:
+    """Return the program on PATH if it says that it is of the exact version; our own links do not count."""
+    if program.version_argument is None:
+        return None
+    directories = environment.get("PATH", "").split(os.pathsep)
+    others = [part for part in directories if part and Path(part).absolute() != places.PROGRAMS_DIRECTORY]
+    found = shutil.which(program.name, path=os.pathsep.join(others))
+    if found is None or reported_version(program, Path(found), environment) != program.version:
+        return None
+    return Path(found).absolute()
+
+
+def reported_version(program: Program, path: Path, environment: Mapping[str, str]) -> str | None:
+    """Return the version that a program reports, without a leading v; None when it cannot be asked."""
+    assert program.version_argument is not None
+    try:
+        answer = subprocess.run(
+            (str(path), program.version_argument),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r"\bv?(\d+\.\d+\.\d+\S*)", answer.stdout)
+    return match[1] if match else None
+
+
+def built_path(program: Program, cache: Path) -> Path:
+    """Return where the built program belongs: its name says from which locked sources and for which machine."""
+    digest = hashlib.sha256()
+    for part in ("go.mod", "go.sum"):
+        digest.update((places.CHECKOUT / "tools" / program.name / part).read_bytes())
+    digest.update(f"{sys.platform}/{platform.machine()}".encode())
+    return cache / "programs" / f"{program.name}-{program.version}-{digest.hexdigest()[:12]}" / program.name
+
+
+def build(
+    program: Program, target: Path, *, cache: Path, environment: Mapping[str, str], progress: Progress, step: Step
+) -> None:
+    """Build the program from its locked module and put it in place in one step."""
+    settings = go_environment(environment, cache)
+    go = find_go(program, settings)
+    places.need_space(cache, megabytes=BUILD_MEGABYTES, purpose=f"building {program.name}")
+    unfinished = cache / "unfinished" / target.parent.name
+    unfinished.mkdir(parents=True, exist_ok=True)
+    output = unfinished / program.name
+    count = 0
+
+    def show(line: str) -> None:
+        nonlocal count
+        if line.startswith("go: downloading "):
+            step.detail = "downloading " + line.removeprefix("go: downloading ")
+        else:
+            count += 1
+            step.detail = f"compiled {count} packages"
+
+    step.detail = f"building with {go}"
+    progress.run(
+        step,
+        (
+            go,
+            "build",
+            "-v",
+            "-mod=readonly",
+            "-buildvcs=false",
+            "-trimpath",
+            "-modcacherw",
+            "-ldflags=-s -w",
+            "-o",
+            str(output),
+            program.package,
+        ),
+        directory=places.CHECKOUT / "tools" / program.name,
+        environment=settings,
+        log=cache / "log" / f"{program.name}.log",
+        on_line=show,
+    )
+    if program.version_argument is not None and reported_version(program, output, environment) != program.version:
+        raise SetupError(
+            f"{output} was built but does not run as {program.name} {program.version}.\n"
+            "  Is its directory mounted noexec? Then set HOLDFAST_CACHE to another one."
+        )
+    shutil.rmtree(target.parent, ignore_errors=True)
+    target.parent.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.replace(target.parent)
+
+
+def go_environment(environment: Mapping[str, str], cache: Path) -> dict[str, str]:
+    """Return the environment of a build: pure Go, for this machine, its caches in our directory."""
+    ours = {name: value for name, value in environment.items() if name not in ("GOOS", "GOARCH", "GOWORK")}
+    return ours | {
+        "CGO_ENABLED": "0",
+        "GOWORK": "off",
+        "GOPATH": str(cache / "go"),
+        "GOMODCACHE": str(cache / "go" / "mod"),
+        "GOCACHE": str(cache / "go" / "build"),
+    }
+
+
+def find_go(program: Program, settings: Mapping[str, str]) -> str:
+    """Return the go command; raise SetupError that says what to install when it is missing or too old."""
+    places_to_look = os.pathsep.join((settings.get("PATH", ""), "/usr/local/go/bin", "/usr/lib/go/bin"))
+    go = shutil.which("go", path=places_to_look)
+    instead = (
+        f"or put {program.name} {program.version} itself on PATH" if program.version_argument else "from go.dev/dl"
+    )
+    wanted = ".".join(map(str, OLDEST_GO))
+    if go is None:
+        raise SetupError(
+            f"{program.name} {program.version} must be built, and there is no Go.\n"
+            f"  Install Go {wanted} or newer (from go.dev/dl, or your system's package golang), {instead}."
+        )
+    version = go_version(go, settings)
+    fetches_newer = version >= FIRST_GO_WITH_TOOLCHAINS and go_setting(go, "GOTOOLCHAIN", settings) != "local"
+    if version < OLDEST_GO and not fetches_newer:
+        raise SetupError(
+            f"{go} is Go {'.'.join(map(str, version))}; building {program.name} needs Go {wanted} or newer.\n"
+            f"  Install a newer one (go.dev/dl), {instead}."
+        )
+    return go
+
+
+def go_version(go: str, environment: Mapping[str, str]) -> tuple[int, int, int]:
+    match = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", go_setting(go, "GOVERSION", environment))
+    if match is None:
+        raise SetupError(f"{go} does not say its version: `{go} env GOVERSION` answers nothing that can be read.")
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+def go_setting(go: str, name: str, environment: Mapping[str, str]) -> str:
+    answer = subprocess.run(
+        (go, "env", name), env=dict(environment), cwd="/", capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip()
