@@ -65,14 +65,13 @@ def _misplaced(inventory: Inventory, repository: Repository) -> Unknown | None:
 
 
 def _weigh(identity: Identity, inventory: Inventory, answer: Answer, remembered: Remembered | None) -> Evidence:
-    match answer:
-        case Answer(listing=Failure() as failure) | Answer(record=Failure() as failure):
-            return Unknown(learned=inventory.began, why=failure.kind, detail=failure.detail)
-        case Answer(listing=Listing() as listing, record=None):
-            return _without_record(identity, inventory, listing, remembered)
-        case Answer(listing=Listing() as listing, record=Record() as record):
-            return _with_record(inventory, listing, record)
-    raise TypeError(f"{answer!r} is no answer")
+    if isinstance(answer.listing, Failure):
+        return Unknown(learned=inventory.began, why=answer.listing.kind, detail=answer.listing.detail)
+    if isinstance(answer.record, Failure):
+        return Unknown(learned=inventory.began, why=answer.record.kind, detail=answer.record.detail)
+    if answer.record is None:
+        return _without_record(identity, inventory, answer.listing, remembered)
+    return _with_record(inventory, answer.listing, answer.record)
 
 
 def _without_record(

@@ -135,7 +135,7 @@ def _cron(text: str | None, problems: list[Problem]) -> str | None:
     return None
 
 
-def _identity(text: str | None, problems: list[Problem]) -> Identity | None:
+def _identity(text: str | None, problems: list[Problem]) -> Identity | Unreadable | None:
     if text is None:
         return None
     try:
@@ -144,7 +144,7 @@ def _identity(text: str | None, problems: list[Problem]) -> Identity | None:
         problems.append(
             Problem(where=f"annotation {PREFIX}identity", what=f"{error}; neither backed up nor restored until then")
         )
-        return None
+        return Unreadable(text=text)
 
 
 def _restore(claim: Claim, problems: list[Problem]) -> Sourced[RestoreMode]:

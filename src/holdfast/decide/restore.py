@@ -28,9 +28,9 @@ def decide(evidence: Evidence, mode: RestoreMode, *, accept_partial: str | None)
     match mode:
         case Unreadable(text=text):
             return _hold(Hold.UNREADABLE, f"annotation holdfast.dev/restore says {text!r}, which cannot be read")
-        case Never(reason=None):
-            return _hold(Hold.NO_REASON, "restore: never needs annotation holdfast.dev/restore-reason")
-        case Never(reason=str() as reason):
+        case Never(reason=reason):
+            if reason is None:
+                return _hold(Hold.NO_REASON, "restore: never needs annotation holdfast.dev/restore-reason")
             return StartEmpty(because=Declined(reason=reason))
         case Auto() | Required() | ById() | AsOf():
             return _from_evidence(evidence, mode, accept_partial)

@@ -118,7 +118,7 @@ class Intent:
     cron: str | None
     repository: str | None
     restore: Sourced[RestoreMode]
-    identity: Identity | None
+    identity: Identity | Unreadable | None
     exclude: tuple[str, ...]
     accept_partial: str | None
     backup_now: str | None

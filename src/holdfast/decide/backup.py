@@ -1,0 +1,97 @@
+"""When a claim's next backup starts, and whether one that ended counts."""
+
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from holdfast.decide import retry, schedule
+from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running
+from holdfast.model.claim import Claim, ClaimPhase, ClaimRef
+from holdfast.model.failure import Failure, FailureKind
+from holdfast.model.population import JobFacts, JobState
+from holdfast.model.protection import BackupMemory, Plan
+from holdfast.model.run import BackedUp
+
+SOON: Final = timedelta(seconds=10)
+
+
+def due(
+    claim: Claim,
+    plan: Plan,
+    memory: BackupMemory,
+    *,
+    started_empty: datetime | None,
+    restoring: bool,
+    writer: ClaimRef | None,
+    first_backup_after: timedelta,
+    now: datetime,
+) -> Due | NotDue | Held:
+    """Return whether a run of the claim is due.
+
+    `started_empty`: when the claim started empty, for the minimum age of a first backup. `writer`: the other claim
+    that writes this identity, if there is one. A person's `backup-now` overrides schedule and minimum age.
+    """
+    if claim.deleting or claim.phase is not ClaimPhase.BOUND:
+        return NotDue(at=None)
+    if writer is not None:
+        return Held(
+            reason="IdentityClash",
+            detail=f"claim {writer} writes the history {plan.identity.value}: two claims must not share one",
+            retry_after=None,
+        )
+    if restoring:
+        return Held(reason="Restoring", detail="its data is being restored", retry_after=SOON)
+    wish = _wish(claim, plan, memory, started_empty, first_backup_after, now)
+    if isinstance(wish, Due) and memory.retry_at is not None and now < memory.retry_at:
+        return NotDue(at=memory.retry_at)
+    return wish
+
+
+def _wish(
+    claim: Claim,
+    plan: Plan,
+    memory: BackupMemory,
+    started_empty: datetime | None,
+    first_backup_after: timedelta,
+    now: datetime,
+) -> Due | NotDue:
+    if plan.backup_now is not None and plan.backup_now != memory.served_now:
+        return Due(slot=now, now_value=plan.backup_now, attempt=memory.attempt)
+    identity, tier, cron = str(plan.identity.value), plan.tier.value, plan.cron
+    slot = schedule.due_since(tier, cron, identity, now)
+    following = schedule.next_due(tier, cron, identity, now)
+    if slot is None:
+        return NotDue(at=None)
+    served = memory.slot is not None and memory.slot >= slot
+    # One catch-up for all that was missed; a claim's first slot is the first one after it was created.
+    if served or (memory.slot is None and slot < claim.created):
+        return NotDue(at=following)
+    ripe = started_empty + first_backup_after if started_empty is not None and memory.last_time is None else now
+    if now < ripe:
+        return NotDue(at=ripe)
+    return Due(slot=slot, now_value=None, attempt=memory.attempt)
+
+
+def judge(
+    job: JobFacts, *, claim: Claim | None, claim_uid: str, volume: str, attempt: int, now: datetime
+) -> Counted | NotCounted | Running:
+    """Return whether a run that was started on claim `claim_uid` and `volume` counts.
+
+    pvc-protection does not see our alias of the volume: a volume deleted meanwhile reads as empty, exit 0. So the
+    claim must still be the same one, bound to the same volume and not being deleted.
+    """
+    match job.state:
+        case JobState.RUNNING:
+            return Running()
+        case JobState.STUCK | JobState.ENDED:
+            pass
+        case _:
+            assert_never(job.state)
+    same = claim is not None and claim.uid == claim_uid and claim.volume_name == volume and not claim.deleting
+    outcome = job.result.outcome if job.result is not None else None
+    if isinstance(outcome, BackedUp) and same:
+        return Counted(outcome=outcome)
+    if isinstance(outcome, BackedUp):
+        failure = Failure(kind=FailureKind.CANCELED, detail="the claim was deleted or re-created during the run")
+    else:
+        failure = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover ended without a result")
+    return NotCounted(failure=failure, retry_at=(job.ended or now) + retry.after(failure.kind, attempt + 1))

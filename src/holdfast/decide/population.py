@@ -1,0 +1,176 @@
+"""Facts about a claim, its prime claim, Job and volume → the one next step of filling it.
+
+Every step may have been done before (at-least-once): a crash between any two writes leads back to the same step or
+the next one. The prime belongs to the identity, so a claim that is deleted and re-created takes the fill over.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from holdfast.decide import retry
+from holdfast.model.claim import Claim, ClaimPhase
+from holdfast.model.failure import Failure, FailureKind
+from holdfast.model.population import (
+    Adopt,
+    ClassFacts,
+    Discard,
+    Finish,
+    HandOver,
+    JobFacts,
+    JobState,
+    MakePrime,
+    MarkFilled,
+    NeedVerdict,
+    Nothing,
+    PrimeFacts,
+    RetryJob,
+    StartJob,
+    Step,
+    Taken,
+    VolumeFacts,
+    Waiting,
+    wanted_snapshot,
+)
+from holdfast.model.run import Restored, RunResult
+from holdfast.model.verdict import Restore, StartEmpty, Verdict, Wait
+
+SOON: Final = timedelta(seconds=10)
+
+
+def next_step(
+    claim: Claim,
+    *,
+    storage_class: ClassFacts | None,
+    prime: PrimeFacts | None,
+    volume: VolumeFacts | None,
+    job: JobFacts | None,
+    verdict: Verdict | None,
+    now: datetime,
+) -> Step:
+    """Return the next step; `verdict` is None until evidence was gathered for this very claim."""
+    if claim.phase is not ClaimPhase.PENDING:
+        return _bound(claim, prime, volume)
+    if claim.deleting:
+        return Nothing()
+    if storage_class is None:
+        return Waiting(
+            reason="StorageClassMissing",
+            detail=f"there is no StorageClass {claim.storage_class or '(none named, and no default)'}",
+            retry_after=SOON,
+        )
+    if prime is None:
+        return _without_prime(claim, storage_class, verdict)
+    if prime.deleting:
+        return Waiting(reason="Clearing", detail="an earlier attempt is being cleared away", alarm=False)
+    if prime.decided_for != claim.uid:
+        return _inherited(claim, prime, volume, verdict)
+    return _filling(claim, storage_class, prime, volume, job, now)
+
+
+def _bound(claim: Claim, prime: PrimeFacts | None, volume: VolumeFacts | None) -> Step:
+    if prime is None or prime.deleting:
+        return Nothing()
+    if volume is not None and claim.volume_name == volume.name:
+        return Finish(volume=volume.name)
+    if prime.decided_for == claim.uid:
+        return Taken(volume=claim.volume_name or "")
+    return Nothing()
+
+
+def _without_prime(claim: Claim, storage_class: ClassFacts, verdict: Verdict | None) -> Step:
+    match verdict:
+        case None:
+            return NeedVerdict()
+        case Wait(why=why, detail=detail, retry_after=retry_after):
+            return Waiting(reason=why.value, detail=detail, retry_after=retry_after)
+        case Restore() | StartEmpty():
+            pass
+        case _:
+            assert_never(verdict)
+    if storage_class.waits_for_consumer and claim.selected_node is None:
+        return Waiting(
+            reason="WaitForFirstConsumer", detail="waiting for a pod that uses the claim to be scheduled", alarm=False
+        )
+    return MakePrime(verdict=verdict, size_bytes=size_for(claim, verdict), node=claim.selected_node)
+
+
+def size_for(claim: Claim, verdict: Restore | StartEmpty) -> int:
+    """Return the bytes to ask for: the claim's request, or what the volume had when it was backed up."""
+    snapshot = wanted_snapshot(verdict)
+    noted = snapshot.capacity_bytes if snapshot is not None else None
+    return max(claim.requested_bytes, noted or 0)
+
+
+def _inherited(claim: Claim, prime: PrimeFacts, volume: VolumeFacts | None, verdict: Verdict | None) -> Step:
+    """The prime was made for an earlier claim of this identity, class and mode (P7: unless there is news)."""
+    match verdict:
+        case None:
+            return NeedVerdict()
+        case Wait(why=why, detail=detail, retry_after=retry_after):
+            return Waiting(reason=why.value, detail=detail, retry_after=retry_after)
+        case Restore() | StartEmpty():
+            pass
+        case _:
+            assert_never(verdict)
+    snapshot = wanted_snapshot(verdict)
+    if prime.snapshot != (snapshot.id if snapshot else None):
+        return Discard(why="it was filled from another snapshot than the one to restore now")
+    if volume is not None and volume.capacity_bytes < size_for(claim, verdict):
+        return Discard(why="its volume is smaller than the claim asks for")
+    if claim.selected_node is not None and prime.node != claim.selected_node:
+        return Discard(why="its volume was made for another node")
+    return Adopt()
+
+
+def _filling(
+    claim: Claim,
+    storage_class: ClassFacts,
+    prime: PrimeFacts,
+    volume: VolumeFacts | None,
+    job: JobFacts | None,
+    now: datetime,
+) -> Step:
+    if volume is None:
+        if storage_class.waits_for_consumer and claim.selected_node != prime.node:
+            return Discard(why="the scheduler chose another node")
+        return Waiting(reason="Provisioning", detail="waiting for the volume", retry_after=SOON, alarm=False)
+    if not volume.provisioned:
+        return Discard(why="it was bound to a volume that existed before", reclaim=False)
+    if prime.snapshot is not None and not prime.filled:
+        return _moving(prime, prime.snapshot, job, now)
+    if volume.claim_uid != claim.uid or volume.claim != claim.ref:
+        return HandOver(volume=volume.name)
+    return Waiting(reason="Binding", detail="waiting for the filled volume to be bound", retry_after=SOON, alarm=False)
+
+
+def _moving(prime: PrimeFacts, snapshot: str, job: JobFacts | None, now: datetime) -> Step:
+    if job is None:
+        return StartJob(attempt=prime.attempt)
+    match job.state:
+        case JobState.RUNNING:
+            return Waiting(reason="Restoring", detail=f"restoring snapshot {snapshot}", alarm=False)
+        case JobState.STUCK:
+            stuck = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover's pod does not start")
+            return _failed(prime, stuck, now, now)
+        case JobState.ENDED:
+            pass
+        case _:
+            assert_never(job.state)
+    result = job.result
+    if result is not None and _restored(result, snapshot):
+        return MarkFilled(result=result)
+    failure = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover ended without a result")
+    if failure.kind is FailureKind.SNAPSHOT_MISSING:
+        return Discard(why=failure.detail)
+    return _failed(prime, failure, job.ended or now, now)
+
+
+def _restored(result: RunResult, snapshot: str) -> bool:
+    return isinstance(result.outcome, Restored) and result.outcome.snapshot == snapshot
+
+
+def _failed(prime: PrimeFacts, failure: Failure, ended: datetime, now: datetime) -> Step:
+    due = ended + retry.after(failure.kind, prime.attempt + 1)
+    if now < due:
+        return Waiting(reason=failure.kind.value, detail=failure.detail, retry_after=due - now)
+    return RetryJob(failure=failure, attempt=prime.attempt + 1, due=due)

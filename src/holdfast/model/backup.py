@@ -1,0 +1,52 @@
+"""Facts about a claim's backups, and the one next step."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from holdfast.model.failure import Failure
+from holdfast.model.run import BackedUp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A run is due: the slot it serves, or the value of `backup-now` it answers; attempts failed so far."""
+
+    slot: datetime
+    now_value: str | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDue:
+    """Nothing to do until `at`; None: only a change can make it due."""
+
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A run is due and must not start: why; look again after."""
+
+    reason: str
+    detail: str
+    retry_after: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The run is done: its snapshot was found again and recorded, of the claim and volume that it began with."""
+
+    outcome: BackedUp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCounted:
+    """The run failed or is void; the next attempt is due at `retry_at`."""
+
+    failure: Failure
+    retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The mover is at work."""
