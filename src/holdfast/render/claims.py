@@ -1,0 +1,132 @@
+"""Prime claims, alias volumes and hand-overs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from holdfast.model.claim import Claim, Identity
+from holdfast.render import names
+
+SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
+DECIDED_FOR: Final = names.PREFIX + "decided-for"
+SNAPSHOT: Final = names.PREFIX + "snapshot"
+FILLED: Final = names.PREFIX + "filled"
+ATTEMPT: Final = names.PREFIX + "attempt"
+IDENTITY: Final = names.PREFIX + "identity"
+CLAIM: Final = names.PREFIX + "claim"
+RECLAIM_POLICY: Final = names.PREFIX + "reclaim-policy"
+CLAIM_UID: Final = names.PREFIX + "claim-uid"
+VOLUME: Final = names.PREFIX + "volume"
+EMPTY: Final = "none"  # the value of SNAPSHOT for a claim that starts empty
+
+
+def prime_claim(
+    name: str,
+    namespace: str,
+    claim: Claim,
+    identity: Identity,
+    *,
+    snapshot: str | None,
+    size_bytes: int,
+    node: str | None,
+) -> dict[str, Any]:
+    """Return the claim that is filled: the user's class and modes, pinned to the node that the scheduler chose."""
+    annotations = {
+        DECIDED_FOR: claim.uid,
+        SNAPSHOT: snapshot or EMPTY,
+        IDENTITY: str(identity),
+        CLAIM: str(claim.ref),
+    }
+    if node is not None:
+        annotations[SELECTED_NODE] = node
+    spec: dict[str, Any] = {
+        "accessModes": list(claim.access_modes),
+        "resources": {"requests": {"storage": str(size_bytes)}},
+        "volumeMode": claim.volume_mode,
+    }
+    if claim.storage_class is not None:
+        spec["storageClassName"] = claim.storage_class
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": names.metadata(name, namespace, "fill", annotations=annotations),
+        "spec": spec,
+    }
+
+
+def hand_over(claim: Claim, reclaim_policy: str, noted_policy: str | None, resource_version: str) -> dict[str, Any]:
+    """Return the one merge patch that gives a filled volume to the user's claim.
+
+    Retain, the volume's own policy noted beside it, and the new claimRef go together: after a crash at any point the
+    volume is either still the prime's, or the claim's and safe from deletion.
+    """
+    return {
+        "metadata": {
+            "resourceVersion": resource_version,
+            "annotations": {RECLAIM_POLICY: noted_policy or reclaim_policy, CLAIM_UID: claim.uid},
+        },
+        "spec": {
+            "persistentVolumeReclaimPolicy": "Retain",
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": claim.ref.namespace,
+                "name": claim.ref.name,
+                "uid": claim.uid,
+                "resourceVersion": None,
+            },
+        },
+    }
+
+
+def settled(noted_policy: str) -> dict[str, Any]:
+    """Return the merge patch that gives a volume its own reclaim policy back."""
+    return {
+        "metadata": {"annotations": {RECLAIM_POLICY: None}},
+        "spec": {"persistentVolumeReclaimPolicy": noted_policy},
+    }
+
+
+def alias_volume(
+    name: str,
+    namespace: str,
+    source: Mapping[str, Any],
+    *,
+    access_modes: Sequence[str],
+    capacity: str,
+    node_affinity: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return a second, read-only PersistentVolume on an app's volume.
+
+    Retain and no annotation: with the provisioner's annotation and Delete it would delete the app's data.
+    """
+    spec: dict[str, Any] = {
+        "accessModes": list(access_modes),
+        "capacity": {"storage": capacity},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": "",
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": name},
+        **source,
+    }
+    if node_affinity:
+        spec["nodeAffinity"] = dict(node_affinity)
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": names.metadata(name, None, "backup"),
+        "spec": spec,
+    }
+
+
+def alias_claim(name: str, namespace: str, *, access_modes: Sequence[str], capacity: str) -> dict[str, Any]:
+    """Return the claim of ours that binds the alias volume."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": names.metadata(name, namespace, "backup"),
+        "spec": {
+            "accessModes": list(access_modes),
+            "resources": {"requests": {"storage": capacity}},
+            "storageClassName": "",
+            "volumeName": name,
+        },
+    }

@@ -1,0 +1,188 @@
+"""Movers' Jobs and readers' Deployments: the only places where a Secret is named for a pod."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from holdfast.model import wire
+from holdfast.model.repository import DirectoryStorage, EngineKind, Repository, S3Storage
+from holdfast.model.workorder import RepositoryAccess, WorkOrder
+from holdfast.render import names
+
+REPOSITORY_PATH: Final = "/repository"
+READER_PORT: Final = 8080
+PASSWORD_KEYS: Final[Mapping[EngineKind, str]] = {
+    EngineKind.KOPIA: "KOPIA_PASSWORD",
+    EngineKind.RESTIC: "RESTIC_PASSWORD",
+    EngineKind.MEMORY: "HOLDFAST_PASSWORD",
+}
+S3_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SESSION_KEY: Final = "AWS_SESSION_TOKEN"
+# Owners and modes are read and written as root with only these (proven with both engines).
+CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A claim of our namespace mounted into a mover."""
+
+    claim: str
+    path: str
+    read_only: bool
+
+
+def secret_keys(repository: Repository) -> tuple[str, ...]:
+    """Return the keys that the repository's Secret must have."""
+    keys = (PASSWORD_KEYS[repository.engine],)
+    return keys + S3_KEYS if isinstance(repository.storage, S3Storage) else keys
+
+
+def access(repository: Repository) -> RepositoryAccess:
+    """Return the repository as a pod reaches it: a directory is mounted at a fixed path."""
+    storage = repository.storage
+    inside = DirectoryStorage(path=REPOSITORY_PATH) if isinstance(storage, DirectoryStorage) else storage
+    return RepositoryAccess(engine=repository.engine, storage=inside, expected_id=repository.pin or repository.known_id)
+
+
+def mover_job(
+    name: str,
+    namespace: str,
+    image: str,
+    repository: Repository,
+    order: WorkOrder,
+    *,
+    mounts: Sequence[Mount] = (),
+    node: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the Job that carries out one work order. Retries are ours, by class of failure: backoffLimit 0."""
+    parent = {"name": "restore", "emptyDir": {}}
+    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {}}]
+    volume_mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108  # inside the pod
+    for index, mount in enumerate(mounts):
+        claim = {"claimName": mount.claim, "readOnly": mount.read_only}
+        volumes.append({"name": f"claim-{index}", "persistentVolumeClaim": claim})
+        if not mount.read_only:
+            # The engines need a writable parent, or they lose the root's owner or fail at the end.
+            volumes.append(parent)
+            volume_mounts.append({"name": "restore", "mountPath": mount.path.rpartition("/")[0]})
+        volume_mounts.append({"name": f"claim-{index}", "mountPath": mount.path, "readOnly": mount.read_only})
+    environment = [{"name": "HOLDFAST_WORK_ORDER", "value": wire.encode(order).decode()}]
+    pod = _pod(image, "mover", repository, environment, volumes, volume_mounts, read_only_repository=False)
+    pod["restartPolicy"] = "Never"
+    if node is not None:
+        pod["nodeSelector"] = {"kubernetes.io/hostname": node}
+    ours = {names.MANAGED_BY: names.MANAGER, names.COMPONENT: "mover", **(labels or {})}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": names.metadata(name, namespace, "mover", labels=labels, annotations=annotations),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": order.total_seconds + 600,
+            "template": {"metadata": {"labels": ours}, "spec": pod},
+        },
+    }
+
+
+def reader_deployment(namespace: str, image: str, repository: Repository) -> dict[str, Any]:
+    """Return the Deployment of the repository's reader: read-only, one replica, no service-account token."""
+    name = names.reader(repository.name)
+    labels = {names.MANAGED_BY: names.MANAGER, names.COMPONENT: "reader", names.HASH: names.digest(repository.name)}
+    # A reader compares nothing itself; without the id a pin that changes does not restart it.
+    inside = replace(access(repository), expected_id=None)
+    environment: list[dict[str, Any]] = [
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "HOLDFAST_LISTEN", "value": f"$(POD_IP):{READER_PORT}"},
+        {"name": "HOLDFAST_REPOSITORY", "value": wire.encode(inside).decode()},
+        {"name": "HOLDFAST_TOKEN", "valueFrom": {"secretKeyRef": {"name": name, "key": "token"}}},
+    ]
+    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {}}]
+    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108  # inside the pod
+    pod = _pod(image, "reader", repository, environment, volumes, mounts, read_only_repository=True)
+    pod["containers"][0]["readinessProbe"] = {
+        "httpGet": {"path": "/healthz", "port": READER_PORT},
+        "periodSeconds": 2,
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": names.metadata(name, namespace, "reader", labels={names.HASH: names.digest(repository.name)}),
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def reader_token(namespace: str, repository: str, token: str) -> dict[str, Any]:
+    """Return the Secret that the reader and the operator share."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": names.metadata(names.reader(repository), namespace, "reader"),
+        "type": "Opaque",
+        "stringData": {"token": token},
+    }
+
+
+def _pod(
+    image: str,
+    command: str,
+    repository: Repository,
+    environment: Sequence[dict[str, Any]],
+    volumes: list[dict[str, Any]],
+    mounts: list[dict[str, Any]],
+    *,
+    read_only_repository: bool,
+) -> dict[str, Any]:
+    if isinstance(repository.storage, DirectoryStorage):
+        path = {"path": repository.storage.path, "type": "Directory"}
+        volumes.append({"name": "repository", "hostPath": path})
+        mounts.append({"name": "repository", "mountPath": REPOSITORY_PATH, "readOnly": read_only_repository})
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 45,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": command,
+                "image": image,
+                "args": [command],
+                "env": [*environment, *_credentials(repository)],
+                "volumeMounts": mounts,
+                "securityContext": {
+                    "runAsUser": 0,
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)},
+                },
+            }
+        ],
+        "volumes": volumes,
+    }
+
+
+def _credentials(repository: Repository) -> list[dict[str, Any]]:
+    keys = {"HOLDFAST_PASSWORD": PASSWORD_KEYS[repository.engine]}
+    optional: set[str] = set()
+    if isinstance(repository.storage, S3Storage):
+        keys |= {key: key for key in (*S3_KEYS, SESSION_KEY)}
+        optional = {SESSION_KEY}
+    return [
+        {
+            "name": name,
+            "valueFrom": {
+                "secretKeyRef": {
+                    "name": repository.secret,
+                    "key": key,
+                    **({"optional": True} if key in optional else {}),
+                }
+            },
+        }
+        for name, key in keys.items()
+    ]
