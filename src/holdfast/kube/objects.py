@@ -8,9 +8,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
+
+from holdfast.model.request import GROUP
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Manifest = Mapping[str, Any]
@@ -378,8 +380,7 @@ class Kind(Generic[T]):
         return root + inside + rest
 
 
-OUR_GROUP = "holdfast.dev"
-OUR_VERSION = "v1alpha1"
+VERSION: Final = "v1alpha1"
 
 
 def _core(plural: str, kind: str, struct: type[T], *, namespaced: bool = True) -> Kind[T]:
@@ -391,7 +392,7 @@ def _named(group: str, plural: str, kind: str, struct: type[T], *, namespaced: b
 
 
 def _ours(plural: str, kind: str, struct: type[T], *, namespaced: bool = True) -> Kind[T]:
-    return Kind(group=OUR_GROUP, version=OUR_VERSION, plural=plural, kind=kind, namespaced=namespaced, struct=struct)
+    return Kind(group=GROUP, version=VERSION, plural=plural, kind=kind, namespaced=namespaced, struct=struct)
 
 
 CLAIMS = _core("persistentvolumeclaims", "PersistentVolumeClaim", PersistentVolumeClaim)
