@@ -5,7 +5,7 @@ import heapq
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from holdfast.kube.errors import Conflict, NotLeading
 from holdfast.kube.objects import Key
@@ -19,6 +19,7 @@ Reconcile = Callable[[Key], Awaitable[timedelta | None]]
 BACKOFF: Final = Pace(first=timedelta(seconds=0.05), longest=timedelta(seconds=300))
 WORKERS: Final = 8
 DEADLINE: Final = timedelta(seconds=60)
+SLACK: Final = 64  # overtaken entries that may stay in the heap
 
 
 class Clock(Protocol):
@@ -40,7 +41,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     async def sleep_until(self, when: datetime) -> None:
-        while (left := when - self.now()) > timedelta():
+        while (left := when - self.now()) > timedelta():  # noqa: ASYNC110 # time itself is what is waited for
             await asyncio.sleep(min(left, self.PIECE).total_seconds())
 
 
@@ -121,6 +122,8 @@ class Loop:
         elif key not in self._waiting and when < self._due.get(key, datetime.max.replace(tzinfo=UTC)):
             self._due[key] = when
             heapq.heappush(self._heap, (when, key))
+            if len(self._heap) > 2 * len(self._due) + SLACK:
+                self._heap = sorted((when, key) for key, when in self._due.items())
             self._sooner.set()
 
     async def run(self) -> None:
@@ -145,9 +148,9 @@ class Loop:
         return self._due.get(key) != when
 
     async def _wait_for_next(self) -> None:
-        waits = [asyncio.ensure_future(self._sooner.wait())]
+        waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._sooner.wait())]
         if self._heap:
-            waits.append(asyncio.ensure_future(self._clock.sleep_until(self._heap[0][0])))
+            waits.append(asyncio.create_task(self._clock.sleep_until(self._heap[0][0])))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -181,15 +184,19 @@ class Loop:
         try:
             async with asyncio.timeout(self._deadline.total_seconds()):
                 next_look = await self._reconcile(key)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # we are being stopped
+            return self._failed(key, error)  # something that it waited for was cancelled
         except Exception as error:  # noqa: BLE001 # the one place: whatever it was, the key is tried again
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            pause = self._backoff.pause(failures)
-            self._report(key, error, failures, pause)
-            return pause
+            return self._failed(key, error)
         self._failures.pop(key, None)
         return next_look
 
-    def _report(self, key: Key, error: Exception, failures: int, pause: timedelta) -> None:
+    def _failed(self, key: Key, error: BaseException) -> timedelta:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = self._backoff.pause(failures)
         usual = isinstance(error, Conflict | NotLeading)
         log.log(
             logging.INFO if usual else logging.WARNING,
@@ -203,3 +210,4 @@ class Loop:
             },
             exc_info=None if usual else error,
         )
+        return pause
