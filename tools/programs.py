@@ -17,6 +17,7 @@ from tools.progress import Progress, SetupError, Step
 OLDEST_GO = (1, 25, 8)
 FIRST_GO_WITH_TOOLCHAINS = (1, 21, 0)
 BUILD_MEGABYTES = 2500
+USUAL_GO_DIRECTORIES = ("/usr/local/go/bin", "/usr/lib/go/bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +166,7 @@ def go_environment(environment: Mapping[str, str], cache: Path) -> dict[str, str
 
 def find_go(program: Program, settings: Mapping[str, str]) -> str:
     """Return the go command; raise SetupError that says what to install when it is missing or too old."""
-    places_to_look = os.pathsep.join((settings.get("PATH", ""), "/usr/local/go/bin", "/usr/lib/go/bin"))
-    go = shutil.which("go", path=places_to_look)
+    go = shutil.which("go", path=os.pathsep.join((settings.get("PATH", ""), *USUAL_GO_DIRECTORIES)))
     instead = (
         f"or put {program.name} {program.version} itself on PATH" if program.version_argument else "from go.dev/dl"
     )

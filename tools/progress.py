@@ -138,6 +138,9 @@ class Progress:
             yield child
         finally:
             end(child)
+            if child.stdout is not None:
+                child.stdout.close()
+            child.wait()
             with self._lock:
                 self._children.discard(child)
 
