@@ -271,7 +271,6 @@ class Informer(Generic[T]):
             self._as_of = AsOf(resource_version=self._version, time=self._now())
 
     def _advance(self, event: WatchEvent[T]) -> None:
-        self._refusals = 0
         match event:
             case Stored(item):
                 self._put(item)
@@ -285,6 +284,7 @@ class Informer(Generic[T]):
                 self._advance_unreadable(broken, removed=removed)
             case _:
                 assert_never(event)
+        self._refusals = 0
 
     def _advance_unreadable(self, broken: Broken, *, removed: bool) -> None:
         if broken.key is None or broken.resource_version is None:
