@@ -20,7 +20,9 @@ def allowed(repository: Repository, seen: Failure | None, now: datetime) -> bool
 
 
 def advice(repository: Repository, seen: Failure, now: datetime) -> str:
-    """Return the sentence for a person whose repository has no marker."""
+    """Return the sentence for a person whose repository cannot be used."""
+    if seen.kind is not FailureKind.NO_MARKER:
+        return seen.detail
     if repository.known_id is not None or repository.pin is not None:
         expected = repository.pin or repository.known_id
         return (

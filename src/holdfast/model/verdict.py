@@ -25,7 +25,7 @@ class Hold(StrEnum):
     UNREADABLE = "RestoreAnnotationUnreadable"
     NO_REASON = "RestoreReasonMissing"  # restore: never without a reason
     NOT_GRANTED = "IdentityNotGranted"  # an identity of another namespace
-    CLASH = "IdentityClash"  # two claims share one identity
+    NO_REQUEST = "RestoreUnusable"  # the Restore object that the claim names is missing or cannot be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from holdfast.model.claim import Claim, Identity
+from holdfast.model.snapshot import Snapshot
 from holdfast.render import names
 
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
 DECIDED_FOR: Final = names.PREFIX + "decided-for"
 SNAPSHOT: Final = names.PREFIX + "snapshot"
+CONTENT: Final = names.PREFIX + "content"  # files,bytes of the snapshot
 FILLED: Final = names.PREFIX + "filled"
 ATTEMPT: Final = names.PREFIX + "attempt"
 IDENTITY: Final = names.PREFIX + "identity"
@@ -25,17 +27,19 @@ def prime_claim(
     claim: Claim,
     identity: Identity,
     *,
-    snapshot: str | None,
+    snapshot: Snapshot | None,
     size_bytes: int,
     node: str | None,
 ) -> dict[str, Any]:
     """Return the claim that is filled: the user's class and modes, pinned to the node that the scheduler chose."""
     annotations = {
         DECIDED_FOR: claim.uid,
-        SNAPSHOT: snapshot or EMPTY,
+        SNAPSHOT: snapshot.id if snapshot is not None else EMPTY,
         IDENTITY: str(identity),
         CLAIM: str(claim.ref),
     }
+    if snapshot is not None:
+        annotations[CONTENT] = f"{snapshot.files},{snapshot.bytes}"
     if node is not None:
         annotations[SELECTED_NODE] = node
     spec: dict[str, Any] = {

@@ -10,6 +10,7 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "holdfast"
 COMPONENT: Final = "app.kubernetes.io/component"
 HASH: Final = "holdfast.dev/hash"
+KIND: Final = "holdfast.dev/run-kind"
 PREFIX: Final = "holdfast.dev/"
 
 

@@ -1,0 +1,280 @@
+"""Due runs become Jobs, and what came of them becomes memory."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, assert_never
+
+from holdfast.controllers import runs, status
+from holdfast.controllers.protect import Plans
+from holdfast.controllers.world import World
+from holdfast.decide import backup, capacity, protection
+from holdfast.kube import errors, objects
+from holdfast.kube.objects import Key
+from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running
+from holdfast.model.claim import Claim, ClaimRef
+from holdfast.model.protection import Plan
+from holdfast.model.repository import EngineKind
+from holdfast.model.run import BackedUp
+from holdfast.model.snapshot import Loss
+from holdfast.model.workorder import Backup as BackupWork
+from holdfast.model.workorder import WorkOrder
+from holdfast.render import claims, names, pods, sentences
+
+log = logging.getLogger(__name__)
+
+SOURCE: Final = "/data"
+SOON: Final = timedelta(seconds=1)
+LATER: Final = timedelta(minutes=10)
+FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
+SLOT: Final = names.PREFIX + "slot"
+NOW_VALUE: Final = names.PREFIX + "backup-now"
+# kopia drops all of these without a word; restic keeps all but sockets.
+LOST_BY: Final[Mapping[EngineKind, frozenset[Loss]]] = {
+    EngineKind.KOPIA: frozenset(Loss),
+    EngineKind.RESTIC: frozenset({Loss.SOCKETS}),
+    EngineKind.MEMORY: frozenset({Loss.SOCKETS, Loss.FIFOS, Loss.DEVICES}),
+}
+
+
+class Backups:
+    """Starts due backups through the one gate, and counts those that ended."""
+
+    def __init__(self, world: World, plans: Plans) -> None:
+        self._world = world
+        self._plans = plans
+        self._waiting: dict[ClaimRef, datetime] = {}
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        """Take the next step for the claim's backups; return when to look again."""
+        ref = ClaimRef(namespace=key.namespace, name=key.name)
+        claim = self._world.claim(ref)
+        item = status.protection(self._world, ref)
+        job = self._job(ref)
+        if job is not None:
+            return await self._follow(ref, claim, item, job)
+        plan = self._plan(claim)
+        if claim is None or plan is None or item is None:
+            self._waiting.pop(ref, None)
+            return None
+        return await self._start_if_due(claim, plan, item)
+
+    def _plan(self, claim: Claim | None) -> Plan | None:
+        if claim is None:
+            return None
+        found = protection.plan(claim.ref, self._world.intent(claim), self._world.repositories())
+        return found if isinstance(found, Plan) else None
+
+    def _job(self, ref: ClaimRef) -> objects.Job | None:
+        found = self._world.informers.jobs.by("backup-of", str(ref))
+        return next((job for job in found if not job.is_deleting), None)
+
+    # Starting
+
+    async def _start_if_due(self, claim: Claim, plan: Plan, item: objects.Protection) -> timedelta | None:
+        restoring = status.section(item, "restore")
+        ours = restoring.get("claimUID") == claim.uid
+        wish = backup.due(
+            claim,
+            plan,
+            status.memory(item),
+            started_empty=status.time(restoring.get("startedEmpty")) if ours else None,
+            restoring=ours and restoring.get("phase") in ("Preparing", "Restoring", "Waiting"),
+            writer=self._plans.writer(claim.ref),
+            first_backup_after=self._world.settings.first_backup_after,
+            now=self._world.now(),
+        )
+        match wish:
+            case NotDue(at=at):
+                self._waiting.pop(claim.ref, None)
+                return min(at - self._world.now(), LATER) if at is not None else LATER
+            case Held():
+                self._waiting.pop(claim.ref, None)
+                return wish.retry_after or LATER
+            case Due():
+                return await self._start(claim, plan, wish)
+        assert_never(wish)
+
+    async def _start(self, claim: Claim, plan: Plan, due: Due) -> timedelta | None:
+        self._waiting.setdefault(claim.ref, self._world.now())
+        waiting = [capacity.Waiting(key=str(ref), since=since) for ref, since in self._waiting.items()]
+        busy = {job.annotations.get(claims.CLAIM, "") for job in runs.active(self._world, "backup")}
+        if str(claim.ref) not in capacity.admit(waiting, busy, self._world.settings.concurrent_backups):
+            return FULL
+        volume = self._world.informers.volumes.get("", claim.volume_name or "")
+        if volume is None:
+            return SOON
+        source = _source(volume)
+        if source is None:
+            kinds = "hostPath, local, nfs or csi"
+            detail = f"volume {volume.metadata.name} is none of {kinds}: it cannot be read beside the app"
+            status.warning(self._world, claim.ref, "NoAlias", detail)
+            return LATER
+        await self._alias(claim, plan, volume, source)
+        await self._create_job(claim, plan, due, volume.metadata.name)
+        return SOON
+
+    async def _alias(
+        self, claim: Claim, plan: Plan, volume: objects.PersistentVolume, source: Mapping[str, Any]
+    ) -> None:
+        name, namespace = _alias_name(plan), self._world.settings.namespace
+        modes = ["ReadOnlyMany"] if "csi" not in source else list(claim.access_modes)
+        size = (volume.spec.capacity or {}).get("storage", "1")
+        affinity = volume.spec.node_affinity
+        for manifest in (
+            claims.alias_volume(name, namespace, source, access_modes=modes, capacity=size, node_affinity=affinity),
+            claims.alias_claim(name, namespace, access_modes=modes, capacity=size),
+        ):
+            try:
+                await self._world.kube.create(manifest)
+            except errors.AlreadyExists:
+                log.info("backup.alias_exists", extra={"claim": str(claim.ref), "alias": name})
+
+    async def _create_job(self, claim: Claim, plan: Plan, due: Due, volume: str) -> None:
+        repository, identity = plan.repository.value, plan.identity.value
+        slot = status.text(due.slot) if due.now_value is None else f"now:{due.now_value}"
+        run = f"{claim.uid}:{slot}:{due.attempt}"
+        work = BackupWork(
+            identity=identity,
+            source=SOURCE,
+            claim_uid=claim.uid,
+            cluster_uid=self._world.cluster_uid,
+            capacity_bytes=claim.capacity_bytes,
+            exclude=plan.exclude,
+        )
+        annotations = {
+            claims.CLAIM: str(claim.ref),
+            claims.CLAIM_UID: claim.uid,
+            claims.VOLUME: volume,
+            claims.IDENTITY: str(identity),
+            claims.ATTEMPT: str(due.attempt),
+            SLOT: status.text(due.slot) or "",
+        }
+        if due.now_value is not None:
+            annotations[NOW_VALUE] = due.now_value
+        name = names.backup_job(repository.name, identity, run)
+        manifest = pods.mover_job(
+            name,
+            self._world.settings.namespace,
+            self._world.settings.image,
+            repository,
+            WorkOrder(run=name, repository=pods.access(repository), work=work),
+            mounts=[pods.Mount(claim=_alias_name(plan), path=SOURCE, read_only=True)],
+            labels={names.KIND: "backup"},
+            annotations=annotations,
+        )
+        try:
+            await self._world.kube.create(manifest)
+        except errors.AlreadyExists:
+            log.info("backup.job_exists", extra={"claim": str(claim.ref), "job": name})
+        self._waiting.pop(claim.ref, None)
+
+    # Following
+
+    async def _follow(
+        self, ref: ClaimRef, claim: Claim | None, item: objects.Protection | None, job: objects.Job
+    ) -> timedelta | None:
+        facts = runs.observe(self._world, job.metadata.name)
+        if facts is None:
+            return SOON
+        annotations = job.annotations
+        attempt = int(annotations.get(claims.ATTEMPT, "0"))
+        judged = backup.judge(
+            facts,
+            claim=claim,
+            claim_uid=annotations.get(claims.CLAIM_UID, ""),
+            volume=annotations.get(claims.VOLUME, ""),
+            attempt=attempt,
+            now=self._world.now(),
+        )
+        match judged:
+            case Running():
+                await self._remember(item, {"running": job.metadata.name})
+                return LATER
+            case Counted(outcome=outcome):
+                await self._count(ref, item, job, outcome)
+            case NotCounted(failure=failure, retry_at=retry_at):
+                changes = {
+                    "attempt": attempt + 1,
+                    "retryAt": status.text(retry_at),
+                    "failure": str(failure),
+                    "running": None,
+                }
+                await self._remember(item, changes)
+                status.warning(self._world, ref, failure.kind.value, f"Backup failed: {failure.detail}")
+            case _:
+                assert_never(judged)
+        await self._clear(job)
+        return SOON
+
+    async def _count(self, ref: ClaimRef, item: objects.Protection | None, job: objects.Job, outcome: BackedUp) -> None:
+        snapshot = outcome.snapshot
+        changes: dict[str, Any] = {
+            "lastID": snapshot.id,
+            "lastTime": status.text(snapshot.time),
+            "flags": [flag.value for flag in snapshot.flags],
+            "files": snapshot.files,
+            "bytes": snapshot.bytes,
+            "slot": job.annotations.get(SLOT),
+            "attempt": 0,
+            "retryAt": None,
+            "failure": None,
+            "running": None,
+            "lossy": self._lossy(item, outcome),
+        }
+        if NOW_VALUE in job.annotations:
+            changes["servedNow"] = job.annotations[NOW_VALUE]
+        await self._remember(item, changes)
+        size = sentences.size(snapshot.bytes)
+        if snapshot.flags:
+            flags = ", ".join(flag.value for flag in snapshot.flags)
+            paths = f": {', '.join(snapshot.unreadable)}" if snapshot.unreadable else ""
+            status.warning(self._world, ref, "BackupFlagged", f"Backup {snapshot.id[:16]} is {flags}{paths}")
+        else:
+            message = f"Backed up {snapshot.files} files, {size}, as {snapshot.id[:16]}"
+            status.normal(self._world, ref, "BackedUp", message)
+
+    def _lossy(self, item: objects.Protection | None, outcome: BackedUp) -> str | None:
+        name = status.section(item, "plan").get("repository")
+        repository = self._world.repositories().get(str(name))
+        if repository is None or isinstance(repository, str):
+            return None
+        lost = {
+            loss: count
+            for loss, count in outcome.snapshot.losses.items()
+            if count and loss in LOST_BY[repository.engine]
+        }
+        if not lost:
+            return None
+        counted = ", ".join(f"{count} {loss.value}" for loss, count in sorted(lost.items()))
+        advice = "; use restic to keep them" if repository.engine is EngineKind.KOPIA else ""
+        return f"{repository.engine.value} does not keep {counted}{advice}"
+
+    async def _remember(self, item: objects.Protection | None, changes: Mapping[str, Any]) -> None:
+        await status.write(self._world, objects.PROTECTIONS, item, {"backup": changes})
+
+    async def _clear(self, job: objects.Job) -> None:
+        """Delete the run's Job, then the alias claim and volume: its Retain keeps the app's data."""
+        namespace = self._world.settings.namespace
+        alias = job.metadata.name.rpartition("-")[0]
+        await self._world.kube.delete(objects.JOBS, job.metadata.name, namespace, uid=job.metadata.uid)
+        await self._world.kube.delete(objects.CLAIMS, alias, namespace)
+        await self._world.kube.delete(objects.VOLUMES, alias)
+
+
+def _alias_name(plan: Plan) -> str:
+    return names.alias(plan.repository.value.name, plan.identity.value)
+
+
+def _source(volume: objects.PersistentVolume) -> Mapping[str, Any] | None:
+    """Return the volume's source as a second volume names it; None for kinds that have none proven to work."""
+    spec = volume.spec
+    if spec.host_path is not None:
+        return {"hostPath": {**spec.host_path, "type": "Directory"}}
+    if spec.local is not None:
+        return {"local": spec.local}
+    if spec.nfs is not None:
+        return {"nfs": {**spec.nfs, "readOnly": True}}
+    if spec.csi is not None:
+        return {"csi": {**spec.csi, "readOnly": True}}
+    return None

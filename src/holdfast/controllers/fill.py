@@ -1,0 +1,295 @@
+"""The objects that fill a claim: prime claim, mover's Job, volume. Reads them as facts, and carries out one step."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from holdfast.controllers import runs, status
+from holdfast.controllers.world import World
+from holdfast.decide import capacity
+from holdfast.kube import errors, objects, parse
+from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, Identity
+from holdfast.model.population import (
+    Discard,
+    JobFacts,
+    MakePrime,
+    PrimeFacts,
+    RetryJob,
+    StartJob,
+    Taken,
+    VolumeFacts,
+    wanted_snapshot,
+)
+from holdfast.model.repository import Repository
+from holdfast.model.request import AUTO
+from holdfast.model.snapshot import Snapshot
+from holdfast.model.verdict import Restore, Verdict
+from holdfast.model.workorder import Restore as RestoreWork
+from holdfast.model.workorder import WorkOrder
+from holdfast.render import claims, names, pods, sentences
+
+log = logging.getLogger(__name__)
+
+TARGET: Final = "/restore/data"
+PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
+BOUND_BY_CONTROLLER: Final = "pv.kubernetes.io/bound-by-controller"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One claim's fill, as the objects stand."""
+
+    world: World
+    claim: Claim
+    repository: Repository
+    identity: Identity
+    name: str
+    prime: objects.PersistentVolumeClaim | None
+    volume: objects.PersistentVolume | None
+
+    @classmethod
+    def of(cls, world: World, claim: Claim, repository: Repository, identity: Identity) -> "Fill":
+        """Return the fill that serves the claim: found by identity, class and mode."""
+        mode = f"{claim.volume_mode}:{','.join(claim.access_modes)}"
+        name = names.prime(repository.name, identity, claim.storage_class or "", mode)
+        prime = world.informers.claims.get(world.settings.namespace, name)
+        volume = world.informers.volumes.get("", prime.spec.volume_name or "") if prime is not None else None
+        return cls(
+            world=world,
+            claim=claim,
+            repository=repository,
+            identity=identity,
+            name=name,
+            prime=prime,
+            volume=volume,
+        )
+
+    # Facts
+
+    def prime_facts(self) -> PrimeFacts | None:
+        if self.prime is None:
+            return None
+        annotations = self.prime.annotations
+        snapshot = annotations.get(claims.SNAPSHOT, "")
+        return PrimeFacts(
+            uid=self.prime.metadata.uid,
+            created=self.prime.metadata.creation_timestamp,
+            deleting=self.prime.is_deleting,
+            node=annotations.get(claims.SELECTED_NODE),
+            decided_for=annotations.get(claims.DECIDED_FOR, ""),
+            snapshot=None if snapshot == claims.EMPTY else snapshot,
+            filled=claims.FILLED in annotations,
+            attempt=_attempt(self.prime),
+        )
+
+    def volume_facts(self) -> VolumeFacts | None:
+        """Return the volume once it is the prime's, or was handed over from it; before that it is not there yet."""
+        volume, prime = self.volume, self.prime
+        owner = volume.spec.claim_ref if volume is not None else None
+        if volume is None or prime is None or owner is None:
+            return None
+        if owner.uid != prime.metadata.uid and claims.CLAIM_UID not in volume.annotations:
+            return None
+        return VolumeFacts(
+            name=volume.metadata.name,
+            provisioned=_is_provisioned(volume),
+            claim=ClaimRef(namespace=owner.namespace or "", name=owner.name or ""),
+            claim_uid=owner.uid,
+            capacity_bytes=parse.quantity((volume.spec.capacity or {}).get("storage", "0")),
+        )
+
+    def job_facts(self) -> JobFacts | None:
+        if self.prime is None:
+            return None
+        return runs.observe(self.world, names.restore_job(self.name, _attempt(self.prime)))
+
+    # Steps
+
+    async def make_prime(self, step: MakePrime) -> None:
+        manifest = claims.prime_claim(
+            self.name,
+            self.world.settings.namespace,
+            self.claim,
+            self.identity,
+            snapshot=wanted_snapshot(step.verdict),
+            size_bytes=step.size_bytes,
+            node=step.node,
+        )
+        if not await self._still_asks():
+            return
+        status.normal(self.world, self.claim.ref, *sentences.verdict(step.verdict))
+        await self.tell("Preparing", "Preparing", "making the volume", chosen(step.verdict))
+        try:
+            await self.world.kube.create(manifest)
+        except errors.AlreadyExists:
+            log.info("fill.prime_exists", extra={"claim": str(self.claim.ref), "prime": self.name})
+
+    async def note(self, annotations: Mapping[str, str | None]) -> None:
+        """Write annotations on the prime: what the next step reads."""
+        if self.prime is None:
+            return
+        meta = self.prime.metadata
+        body = {"metadata": {"uid": meta.uid, "annotations": dict(annotations)}}
+        await self.world.kube.patch(objects.CLAIMS, meta.name, meta.namespace, body)
+
+    async def start_job(self, step: StartJob) -> None:
+        if self.prime is None or not self._has_a_place():
+            return
+        annotations = self.prime.annotations
+        files, _, content = annotations[claims.CONTENT].partition(",")
+        name = names.restore_job(self.name, step.attempt)
+        work = RestoreWork(
+            identity=self.identity,
+            snapshot=annotations[claims.SNAPSHOT],
+            files=int(files),
+            bytes=int(content),
+            target=TARGET,
+        )
+        manifest = pods.mover_job(
+            name,
+            self.world.settings.namespace,
+            self.world.settings.image,
+            self.repository,
+            WorkOrder(run=name, repository=pods.access(self.repository), work=work),
+            mounts=[pods.Mount(claim=self.name, path=TARGET, read_only=False)],
+            node=annotations.get(claims.SELECTED_NODE),
+            labels={names.KIND: "restore"},
+            annotations={claims.CLAIM: str(self.claim.ref)},
+        )
+        try:
+            await self.world.kube.create(manifest)
+        except errors.AlreadyExists:
+            log.info("fill.job_exists", extra={"claim": str(self.claim.ref), "job": name})
+
+    def _has_a_place(self) -> bool:
+        """Ask the gate for restores: the longest waiting fill starts first."""
+        jobs = {job.metadata.name.rpartition("-")[0] for job in runs.active(self.world, "restore")}
+        waiting = [
+            capacity.Waiting(key=each.metadata.name, since=each.metadata.creation_timestamp)
+            for each in self.world.informers.claims.by("component", "fill")
+            if claims.CONTENT in each.annotations and claims.FILLED not in each.annotations and not each.is_deleting
+        ]
+        return self.name in capacity.admit(waiting, jobs, self.world.settings.concurrent_restores)
+
+    async def retry(self, step: RetryJob) -> None:
+        status.warning(self.world, self.claim.ref, step.failure.kind.value, f"Restore failed: {step.failure.detail}")
+        await self.note({claims.ATTEMPT: str(step.attempt)})
+        await _delete_job(self.world, names.restore_job(self.name, step.attempt - 1))
+
+    async def discard(self, step: Discard) -> None:
+        log.info("fill.discarded", extra={"claim": str(self.claim.ref), "why": step.why})
+        if self.prime is not None:
+            await clear(self.world, self.prime, self.volume if step.reclaim else None)
+
+    async def hand_over(self) -> None:
+        if self.volume is None or not await self._still_asks():
+            return
+        now = await self.world.kube.get(objects.VOLUMES, self.volume.metadata.name)
+        policy = now.spec.persistent_volume_reclaim_policy or "Delete"
+        noted = now.annotations.get(claims.RECLAIM_POLICY)
+        body = claims.hand_over(self.claim, policy, noted, now.metadata.resource_version)
+        await self.world.kube.patch(objects.VOLUMES, now.metadata.name, None, body)
+
+    async def finish(self) -> None:
+        """The claim is bound to our volume: say so, then give the volume its policy back, then clear the helpers."""
+        if self.prime is None or self.volume is None:
+            return
+        snapshot = self.prime.annotations.get(claims.SNAPSHOT)
+        empty = snapshot == claims.EMPTY
+        known = status.section(status.protection(self.world, self.claim.ref), "restore")
+        if known.get("claimUID") != self.claim.uid or known.get("phase") != "Done":
+            reason, message = ("StartedEmpty", "started empty") if empty else ("Restored", f"restored {snapshot}")
+            now = status.text(self.world.now())
+            await self.tell("Done", reason, message, {"finished": now, "startedEmpty": now if empty else None})
+            status.normal(self.world, self.claim.ref, reason, f"The claim is bound: {message}")
+        noted = self.volume.annotations.get(claims.RECLAIM_POLICY)
+        if noted is not None:
+            await self.world.kube.patch(objects.VOLUMES, self.volume.metadata.name, None, claims.settled(noted))
+        await clear(self.world, self.prime, None)
+
+    async def taken(self, step: Taken) -> None:
+        detail = f"bound to volume {step.volume} by somebody else while it was being filled; that volume is kept"
+        status.warning(self.world, self.claim.ref, "BoundByOther", detail)
+        await self.tell("BoundByOther", "BoundByOther", detail, {})
+        if self.prime is not None:
+            await clear(self.world, self.prime, self.volume)
+
+    async def _still_asks(self) -> bool:
+        """Read the claim again: nothing irreversible is done for one that is gone, bound or another by now."""
+        ref = self.claim.ref
+        try:
+            now = parse.claim(await self.world.kube.get(objects.CLAIMS, ref.name, ref.namespace))
+        except errors.NotFound:
+            return False
+        return now.uid == self.claim.uid and now.phase is ClaimPhase.PENDING and not now.deleting
+
+    async def tell(self, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:
+        await tell(self.world, self.claim, phase, reason, message, more)
+
+
+async def tell(world: World, claim: Claim, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:
+    """Write how far a claim's data is: on its Protection, and on the Restore that it names."""
+    changes = {"phase": phase, "reason": reason, "message": message, "claimUID": claim.uid}
+    if claim.source is not None and claim.source.name != AUTO:
+        item = world.informers.restores.get(claim.ref.namespace, claim.source.name)
+        brief = {"phase": phase, "reason": reason, "message": message, "claim": claim.ref.name}
+        await status.write(world, objects.RESTORES, item, brief)
+    ended = {"finished": None, "startedEmpty": None}
+    protected = status.protection(world, claim.ref)
+    await status.write(world, objects.PROTECTIONS, protected, {"restore": changes | ended | dict(more)})
+
+
+def chosen(verdict: Verdict) -> Mapping[str, Any]:
+    """Return the status fields that name the snapshot of a verdict and those it passed over."""
+    if not isinstance(verdict, Restore):
+        return {"snapshot": None, "snapshotTime": None, "skipped": []}
+    return {
+        "snapshot": verdict.snapshot.id,
+        "snapshotTime": status.text(verdict.snapshot.time),
+        "skipped": [_skipped(each) for each in verdict.skipped],
+    }
+
+
+def _skipped(snapshot: Snapshot) -> str:
+    return f"{snapshot.id} of {status.text(snapshot.time)}: {', '.join(sorted(snapshot.flags))}"
+
+
+async def clear(world: World, prime: objects.PersistentVolumeClaim, volume: objects.PersistentVolume | None) -> None:
+    """Delete a fill: the Job first, or its pod holds the claim; a volume of ours goes with the claim."""
+    meta = prime.metadata
+    await _delete_job(world, names.restore_job(meta.name, _attempt(prime)))
+    if volume is not None and _is_provisioned(volume):
+        body = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+        await world.kube.patch(objects.VOLUMES, volume.metadata.name, None, body)
+    await world.kube.delete(objects.CLAIMS, meta.name, meta.namespace, uid=meta.uid)
+
+
+async def clear_abandoned(world: World, prime: objects.PersistentVolumeClaim) -> None:
+    """Delete a fill that no claim waits for; a volume that was handed over to a claim that lives stays with it."""
+    volume = world.informers.volumes.get("", prime.spec.volume_name or "")
+    owner = volume.spec.claim_ref if volume is not None else None
+    taken = owner is not None and owner.uid != prime.metadata.uid and _lives(world, owner)
+    await clear(world, prime, None if taken else volume)
+
+
+def _lives(world: World, owner: objects.ObjectReference) -> bool:
+    claim = world.informers.claims.get(owner.namespace or "", owner.name or "")
+    return claim is not None and claim.metadata.uid == owner.uid
+
+
+def abandoned(world: World, ref: ClaimRef) -> Sequence[objects.PersistentVolumeClaim]:
+    """Return the fills that were last decided for a claim of this name."""
+    return [each for each in world.informers.claims.by("filled-for", str(ref)) if not each.is_deleting]
+
+
+async def _delete_job(world: World, name: str) -> None:
+    await world.kube.delete(objects.JOBS, name, world.settings.namespace)
+
+
+def _attempt(prime: objects.PersistentVolumeClaim) -> int:
+    return int(prime.annotations.get(claims.ATTEMPT, "0"))
+
+
+def _is_provisioned(volume: objects.PersistentVolume) -> bool:
+    return PROVISIONED_BY in volume.annotations and BOUND_BY_CONTROLLER not in volume.annotations

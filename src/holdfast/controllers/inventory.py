@@ -1,0 +1,144 @@
+"""Asks readers: one inventory per repository answers every claim that asked before it began (P7)."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from holdfast.controllers.world import World
+from holdfast.engines.protocol import EngineFailure
+from holdfast.engines.remote import RemoteReader
+from holdfast.kube.objects import Pod
+from holdfast.model.claim import Identity
+from holdfast.model.evidence import Inventory
+from holdfast.model.failure import Failure, FailureKind
+from holdfast.render import names, pods
+
+log = logging.getLogger(__name__)
+
+# Claims of one wave are created within moments: waiting this long lets one inventory answer them all.
+GATHER: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What came of asking, and when the asking began."""
+
+    began: datetime
+    found: Inventory | Failure
+
+
+@dataclass(slots=True)
+class _Repository:
+    wanted: set[Identity] = field(default_factory=set)
+    readings: dict[Identity, Reading] = field(default_factory=dict)
+    latest: Reading | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Inventories:
+    """The latest readings of every repository, in memory only."""
+
+    def __init__(self, world: World, tasks: asyncio.TaskGroup) -> None:
+        self._world = world
+        self._tasks = tasks
+        self._repositories: dict[str, _Repository] = {}
+        self._listeners: list[Callable[[str, frozenset[Identity]], None]] = []
+        self.taken = 0
+
+    def on_reading(self, listener: Callable[[str, frozenset[Identity]], None]) -> None:
+        """Call `listener` with the repository's name and the identities that a new reading answers."""
+        self._listeners.append(listener)
+
+    def latest(self, repository: str) -> Reading | None:
+        """Return the last reading of a repository, whoever asked for it."""
+        return self._of(repository).latest
+
+    def ask(self, repository: str, identity: Identity, since: datetime) -> Reading | None:
+        """Return a reading about the identity that began at or after `since`; else see to it that one is taken."""
+        state = self._of(repository)
+        reading = state.readings.get(identity)
+        if reading is not None and reading.began >= since:
+            return reading
+        state.wanted.add(identity)
+        self.start(repository)
+        return None
+
+    def start(self, repository: str) -> None:
+        """Take a reading soon, even if nobody asks about an identity."""
+        state = self._of(repository)
+        if state.task is None or state.task.done():
+            state.task = self._tasks.create_task(self._take(repository, state))
+
+    def forget(self, repository: str) -> None:
+        """Drop what is known of a repository that is no more, or is another one now."""
+        state = self._of(repository)
+        state.readings.clear()
+        state.latest = None
+
+    def _of(self, repository: str) -> _Repository:
+        return self._repositories.setdefault(repository, _Repository())
+
+    async def _take(self, repository: str, state: _Repository) -> None:
+        while True:
+            await asyncio.sleep(GATHER)
+            asked, state.wanted = frozenset(state.wanted), set()
+            began = self._world.now()
+            found = await self._read(repository, asked)
+            if isinstance(found, Inventory):
+                began = min(began, found.began)
+            state.latest = Reading(began=began, found=found)
+            state.readings.update(dict.fromkeys(asked, state.latest))
+            self.taken += 1
+            for listener in self._listeners:
+                listener(repository, asked)
+            if not state.wanted:
+                return
+
+    async def _read(self, repository: str, asked: frozenset[Identity]) -> Inventory | Failure:
+        reader = self.reader(repository)
+        if isinstance(reader, Failure):
+            return reader
+        try:
+            return await reader.inventory(asked)
+        except EngineFailure as error:
+            log.info("inventory.failed", extra={"repository": repository, "kind": error.failure.kind.value})
+            return error.failure
+        finally:
+            await reader.aclose()
+
+    def reader(self, repository: str) -> RemoteReader | Failure:
+        """Return a client for the repository's reader, or why there is none to ask."""
+        settings = self._world.settings
+        secret = self._world.informers.secrets.get(settings.namespace, names.reader(repository))
+        token = (secret.data or {}).get("token") if secret is not None else None
+        if token is None:
+            return Failure(kind=FailureKind.READER_DOWN, detail="the repository's reader has not been set up yet")
+        running = [pod for pod in self._world.informers.pods.by("hash", names.digest(repository)) if _is_ready(pod)]
+        if not running:
+            return Failure(kind=FailureKind.READER_DOWN, detail=self._why_down(repository))
+        address = running[0].status.pod_ip if running[0].status is not None else None
+        return RemoteReader(f"http://{_bracketed(address or '')}:{pods.READER_PORT}", token.decode())
+
+    def _why_down(self, repository: str) -> str:
+        for pod in self._world.informers.pods.by("hash", names.digest(repository)):
+            status = pod.status
+            for container in (status.container_statuses if status else None) or ():
+                waiting = container.state.waiting if container.state else None
+                if waiting is not None and waiting.message:
+                    return f"the repository's reader does not run: {waiting.message}"
+            if status is not None and status.message:
+                return f"the repository's reader does not run: {status.message}"
+        return "the repository's reader is not running yet"
+
+
+def _is_ready(pod: Pod) -> bool:
+    if pod.is_deleting or pod.status is None or pod.status.pod_ip is None:
+        return False
+    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

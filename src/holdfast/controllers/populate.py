@@ -1,0 +1,204 @@
+"""A new claim gets its data: observe, decide the one next step, carry it out; every step may have been done before."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from holdfast.controllers import fill, status
+from holdfast.controllers.fill import Fill
+from holdfast.controllers.inventory import Inventories
+from holdfast.controllers.world import World
+from holdfast.decide import admission, evidence, population, protection, request, restore
+from holdfast.kube.objects import Key
+from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, Identity
+from holdfast.model.intent import RestoreMode
+from holdfast.model.population import (
+    Adopt,
+    ClassFacts,
+    Discard,
+    Finish,
+    HandOver,
+    MakePrime,
+    MarkFilled,
+    NeedVerdict,
+    Nothing,
+    RetryJob,
+    StartJob,
+    Step,
+    Taken,
+    Waiting,
+)
+from holdfast.model.protection import NoPlan
+from holdfast.model.repository import Repository
+from holdfast.model.request import AUTO, RestoreRequest
+from holdfast.model.verdict import Hold, Verdict, Wait
+from holdfast.render import claims
+
+SOON: Final = timedelta(seconds=1)
+LATER: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Whose history a claim asks for, where it lies, and which point of it."""
+
+    repository: Repository
+    identity: Identity
+    mode: RestoreMode
+    accept_partial: str | None
+
+
+class Populate:
+    """Fills claims that name a Restore of ours."""
+
+    def __init__(self, world: World, inventories: Inventories) -> None:
+        self._world = world
+        self._inventories = inventories
+        # Since when each claim (by uid) has been asking: an inventory that began earlier answers nothing (P7).
+        self._asked: dict[str, datetime] = {}
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        """Take the claim's next step; return when to look again without a change."""
+        ref = ClaimRef(namespace=key.namespace, name=key.name)
+        claim = self._world.claim(ref)
+        if claim is None or self._world.is_ending(ref.namespace):
+            return await self._clear_abandoned(ref)
+        if not admission.is_ours(claim.source):
+            return None
+        order = self._order(claim)
+        if isinstance(order, NoPlan):
+            if claim.phase is not ClaimPhase.PENDING:
+                return None
+            return await self._wait(claim, Waiting(reason=order.why.value, detail=order.detail, retry_after=LATER))
+        found = Fill.of(self._world, claim, order.repository, order.identity)
+        verdict = self._verdict(claim, order, found)
+        return await self._act(found, self._decide(found, verdict), verdict)
+
+    # Observe
+
+    def _order(self, claim: Claim) -> Order | NoPlan:
+        wish = self._world.intent(claim)
+        asked = self._request(claim)
+        if isinstance(asked, NoPlan):
+            return asked
+        chosen = (asked.repository if asked is not None else None) or wish.repository
+        repository = protection.choose(chosen, claim.ref.namespace, self._world.repositories())
+        if isinstance(repository, NoPlan):
+            return repository
+        wanted = asked.identity if asked is not None and asked.identity is not None else wish.identity
+        identity = protection.identify(claim.ref, wanted, repository.value)
+        if isinstance(identity, NoPlan):
+            return identity
+        return Order(
+            repository=repository.value,
+            identity=identity.value,
+            mode=wish.restore.value if asked is None else asked.mode,
+            accept_partial=wish.accept_partial,
+        )
+
+    def _request(self, claim: Claim) -> RestoreRequest | NoPlan | None:
+        """Return what the Restore that the claim names asks for; None when it names `auto`."""
+        name = claim.source.name if claim.source is not None else AUTO
+        if name == AUTO:
+            return None
+        found = self._world.informers.restores.get(claim.ref.namespace, name)
+        where = f"Restore {claim.ref.namespace}/{name}"
+        if found is None:
+            return NoPlan(why=Hold.NO_REQUEST, detail=f"there is no {where}: create it")
+        try:
+            return request.read(name, found.spec or {})
+        except ValueError as error:
+            return NoPlan(why=Hold.NO_REQUEST, detail=f"{where}: {error}")
+
+    def _verdict(self, claim: Claim, order: Order, found: Fill) -> Verdict | None:
+        prime = found.prime_facts()
+        if claim.phase is not ClaimPhase.PENDING or (prime is not None and prime.decided_for == claim.uid):
+            return None
+        since = self._asked.setdefault(claim.uid, self._world.now())
+        reading = self._inventories.ask(order.repository.name, order.identity, since)
+        if reading is None:
+            return None
+        known = status.remembered(status.protection(self._world, claim.ref), order.repository.name, str(order.identity))
+        facts = evidence.judge(
+            order.identity,
+            reading.found,
+            repository=order.repository,
+            asked=since,
+            remembered=known,
+            now=self._world.now(),
+        )
+        return restore.decide(facts, order.mode, accept_partial=order.accept_partial)
+
+    def _decide(self, found: Fill, verdict: Verdict | None) -> Step:
+        storage_class = self._world.informers.classes.get("", found.claim.storage_class or "")
+        return population.next_step(
+            found.claim,
+            storage_class=ClassFacts(
+                name=storage_class.metadata.name,
+                waits_for_consumer=storage_class.volume_binding_mode == "WaitForFirstConsumer",
+            )
+            if storage_class is not None
+            else None,
+            prime=found.prime_facts(),
+            volume=found.volume_facts(),
+            job=found.job_facts(),
+            verdict=verdict,
+            now=self._world.now(),
+        )
+
+    # Act
+
+    async def _act(self, found: Fill, step: Step, verdict: Verdict | None) -> timedelta | None:
+        match step:
+            case Nothing():
+                self._asked.pop(found.claim.uid, None)
+                return None
+            case NeedVerdict():
+                return None
+            case Waiting():
+                if isinstance(verdict, Wait):
+                    self._asked.pop(found.claim.uid, None)
+                return await self._wait(found.claim, step, verdict)
+            case MakePrime():
+                await found.make_prime(step)
+            case Adopt():
+                await found.note({claims.DECIDED_FOR: found.claim.uid, claims.CLAIM: str(found.claim.ref)})
+            case Discard():
+                self._asked.pop(found.claim.uid, None)
+                await found.discard(step)
+            case StartJob():
+                await found.start_job(step)
+            case RetryJob():
+                await found.retry(step)
+            case MarkFilled():
+                await found.note({claims.FILLED: step.result.run})
+            case HandOver():
+                await found.hand_over()
+            case Finish():
+                self._asked.pop(found.claim.uid, None)
+                await found.finish()
+            case Taken():
+                await found.taken(step)
+            case _:
+                assert_never(step)
+        return SOON
+
+    async def _wait(self, claim: Claim, step: Waiting, verdict: Verdict | None = None) -> timedelta | None:
+        if step.alarm:
+            status.warning(self._world, claim.ref, step.reason, f"Waiting: {step.detail}")
+        working = "Restoring" if step.reason == "Restoring" else "Preparing"
+        more = fill.chosen(verdict) if verdict is not None else {}
+        await fill.tell(self._world, claim, "Waiting" if step.alarm else working, step.reason, step.detail, more)
+        return step.retry_after
+
+    async def _clear_abandoned(self, ref: ClaimRef) -> timedelta | None:
+        """Keep a fill whose claim is gone for the next claim of the identity, for a while."""
+        ending, keep = self._world.is_ending(ref.namespace), self._world.settings.keep_fill
+        left: list[timedelta] = []
+        for prime in fill.abandoned(self._world, ref):
+            age = self._world.now() - prime.metadata.creation_timestamp
+            if ending or age >= keep:
+                await fill.clear_abandoned(self._world, prime)
+            else:
+                left.append(keep - age)
+        return min(left, default=None)

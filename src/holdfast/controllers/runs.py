@@ -1,0 +1,109 @@
+"""Movers' Jobs as facts: what became of a run, read from its pod's termination (2 to 3 s before the Job says so)."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from holdfast.controllers.world import World
+from holdfast.kube import objects
+from holdfast.model import wire
+from holdfast.model.failure import Failure, FailureKind
+from holdfast.model.population import JobFacts, JobState
+from holdfast.model.run import Failed, RunResult
+from holdfast.render import names
+
+KILLED: Final = frozenset({137, 143})
+
+
+def observe(world: World, name: str) -> JobFacts | None:
+    """Return the facts of the Job of this name; None when there is none."""
+    job = world.informers.jobs.get(world.settings.namespace, name)
+    if job is None or job.is_deleting:
+        return None
+    pods = world.informers.pods.by("job", name)
+    return read(job, pods, world.settings.start_deadline, world.now())
+
+
+def active(world: World, kind: str) -> Sequence[objects.Job]:
+    """Return the Jobs of one kind of run that have not ended."""
+    return [
+        job
+        for job in world.informers.jobs.objects.values()
+        if job.labels.get(names.KIND) == kind
+        and not (job.status is not None and (job.status.succeeded or job.status.failed))
+    ]
+
+
+def read(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, now: datetime) -> JobFacts:
+    """Return what a Job and its pods say."""
+    name = job.metadata.name
+    for pod in pods:
+        terminated = _terminated(pod)
+        if terminated is not None:
+            result, failure = _outcome(terminated)
+            ended = terminated.finished_at or now
+            return JobFacts(name=name, state=JobState.ENDED, ended=ended, result=result, failure=failure)
+    if _has_failed(job):
+        failure = Failure(kind=FailureKind.CANCELED, detail=_why_failed(job, pods))
+        return JobFacts(name=name, state=JobState.ENDED, ended=now, result=None, failure=failure)
+    started = any(pod.status is not None and pod.status.phase == "Running" for pod in pods)
+    if not started and now - job.metadata.creation_timestamp > start_deadline:
+        stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(pods, start_deadline))
+        return JobFacts(name=name, state=JobState.STUCK, ended=None, result=None, failure=stuck)
+    return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)
+
+
+def _terminated(pod: objects.Pod) -> objects.Terminated | None:
+    for status in (pod.status.container_statuses if pod.status else None) or ():
+        if status.state is not None and status.state.terminated is not None:
+            return status.state.terminated
+    return None
+
+
+def _outcome(terminated: objects.Terminated) -> tuple[RunResult | None, Failure | None]:
+    if not terminated.message:
+        if terminated.exit_code in KILLED:
+            detail = f"the mover was killed (exit code {terminated.exit_code}{_reason(terminated)})"
+            return None, Failure(kind=FailureKind.CANCELED, detail=detail)
+        detail = f"the mover ended with exit code {terminated.exit_code} and said nothing{_reason(terminated)}"
+        return None, Failure(kind=FailureKind.UNKNOWN, detail=detail)
+    try:
+        result = wire.decode(RunResult, terminated.message)
+    except wire.WireError as error:
+        return None, Failure(kind=FailureKind.UNKNOWN, detail=f"the mover's result cannot be read: {error}")
+    match result.outcome:
+        case Failed(failure=failure):
+            return result, failure
+        case _ if terminated.exit_code != 0:
+            detail = f"the mover reported success and ended with exit code {terminated.exit_code}"
+            return None, Failure(kind=FailureKind.UNKNOWN, detail=detail)
+        case _:
+            return result, None
+
+
+def _reason(terminated: objects.Terminated) -> str:
+    return f", {terminated.reason}" if terminated.reason not in (None, "Error") else ""
+
+
+def _has_failed(job: objects.Job) -> bool:
+    conditions = (job.status.conditions if job.status else None) or ()
+    return any(each.type == "Failed" and each.status == "True" for each in conditions)
+
+
+def _why_failed(job: objects.Job, pods: Sequence[objects.Pod]) -> str:
+    for each in (job.status.conditions if job.status else None) or ():
+        if each.type == "Failed" and each.message:
+            return f"the mover's Job failed: {each.message}"
+    return "the mover's pod was removed" if not pods else "the mover's Job failed"
+
+
+def _why_stuck(pods: Sequence[objects.Pod], start_deadline: timedelta) -> str:
+    for pod in pods:
+        for status in (pod.status.container_statuses if pod.status else None) or ():
+            waiting = status.state.waiting if status.state else None
+            if waiting is not None and waiting.reason:
+                return f"the mover's pod does not start: {waiting.reason}: {waiting.message or ''}".rstrip(": ")
+        for each in (pod.status.conditions if pod.status else None) or ():
+            if each.status == "False" and each.message:
+                return f"the mover's pod does not start: {each.message}"
+    return f"the mover's pod has not started within {start_deadline}"

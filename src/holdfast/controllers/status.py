@@ -1,0 +1,115 @@
+"""Writes of status and Events: only what changed, one writer per field."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast.controllers.world import World
+from holdfast.kube import errors, objects
+from holdfast.kube.events import EventType
+from holdfast.kube.objects import Kind
+from holdfast.model.claim import ClaimRef
+from holdfast.model.evidence import Remembered
+from holdfast.model.protection import BackupMemory
+
+
+def text(time: datetime | None) -> str | None:
+    """Return a time as Kubernetes writes it; None stays None, which a merge patch reads as removal."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z") if time is not None else None
+
+
+def time(value: object) -> datetime | None:
+    """Return the time that a status field holds; None when it holds none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo is not None else None
+
+
+def section(item: objects.Custom | None, name: str) -> Mapping[str, Any]:
+    """Return one part of an object's status."""
+    found = ((item.status if item is not None else None) or {}).get(name)
+    return found if isinstance(found, dict) else {}
+
+
+async def write(world: World, kind: Kind[Any], item: objects.Custom | None, changes: Mapping[str, Any]) -> bool:
+    """Merge `changes` into the object's status, if anything differs; return False when the object is gone."""
+    if item is None:
+        return False
+    if not differs(item.status or {}, changes):
+        return True
+    meta = item.metadata
+    body = {"metadata": {"uid": meta.uid}, "status": changes}
+    try:
+        await world.kube.patch(kind, meta.name, meta.namespace, body, subresource="status")
+    except (errors.NotFound, errors.Conflict, errors.Invalid) as error:
+        if isinstance(error, errors.NotFound):
+            return False
+        raise
+    return True
+
+
+def differs(current: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Return whether a merge patch would change anything."""
+    for key, value in changes.items():
+        if value is None:
+            if current.get(key) is not None:
+                return True
+        elif isinstance(value, Mapping):
+            inner = current.get(key)
+            if not isinstance(inner, dict) or differs(inner, value):
+                return True
+        elif current.get(key) != value:
+            return True
+    return False
+
+
+def memory(item: objects.Protection | None) -> BackupMemory:
+    """Return what the Protection remembers of backups."""
+    found = section(item, "backup")
+    return BackupMemory(
+        last_id=found.get("lastID"),
+        last_time=time(found.get("lastTime")),
+        flags=tuple(found.get("flags") or ()),
+        files=found.get("files"),
+        bytes=found.get("bytes"),
+        slot=time(found.get("slot")),
+        served_now=found.get("servedNow"),
+        attempt=int(found.get("attempt") or 0),
+        retry_at=time(found.get("retryAt")),
+        failure=found.get("failure"),
+    )
+
+
+def remembered(item: objects.Protection | None, repository: str, identity: str) -> Remembered | None:
+    """Return the last snapshot that counted, if the Protection was about this repository and identity."""
+    plan, known = section(item, "plan"), memory(item)
+    if (plan.get("repository"), plan.get("identity")) != (repository, identity):
+        return None
+    if known.last_id is None or known.last_time is None:
+        return None
+    return Remembered(id=known.last_id, time=known.last_time)
+
+
+def normal(world: World, ref: ClaimRef, reason: str, message: str) -> None:
+    """Note an Event on a claim, if it is still there."""
+    _event(world, ref, EventType.NORMAL, reason, message)
+
+
+def warning(world: World, ref: ClaimRef, reason: str, message: str) -> None:
+    """Note a warning on a claim, if it is still there."""
+    _event(world, ref, EventType.WARNING, reason, message)
+
+
+def _event(world: World, ref: ClaimRef, type_: EventType, reason: str, message: str) -> None:
+    item = world.informers.claims.get(ref.namespace, ref.name)
+    if item is not None:
+        world.events.record(objects.CLAIMS, item, type_, reason, message)
+
+
+def protection(world: World, ref: ClaimRef) -> objects.Protection | None:
+    """Return the claim's Protection as far as it is known."""
+    return world.informers.protections.get(ref.namespace, ref.name)

@@ -1,0 +1,127 @@
+"""What every controller sees: one informer per kind, the client, the events and the clock."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.decide import intent
+from holdfast.decide.protection import Broken
+from holdfast.kube import objects, parse
+from holdfast.kube.client import Kube
+from holdfast.kube.events import Recorder
+from holdfast.kube.informer import Informer
+from holdfast.model.claim import Claim, ClaimRef
+from holdfast.model.intent import Intent
+from holdfast.model.repository import Repository
+from holdfast.model.settings import Settings
+from holdfast.render import claims, names, pods
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Informers:
+    """The objects that we watch; those of our own namespace only where nobody else's matter."""
+
+    claims: Informer[objects.PersistentVolumeClaim]
+    volumes: Informer[objects.PersistentVolume]
+    classes: Informer[objects.StorageClass]
+    namespaces: Informer[objects.Namespace]
+    repositories: Informer[objects.Repository]
+    protections: Informer[objects.Protection]
+    restores: Informer[objects.Restore]
+    secrets: Informer[objects.Secret]
+    pods: Informer[objects.Pod]
+    jobs: Informer[objects.Job]
+
+    @classmethod
+    def of(cls, kube: Kube, namespace: str) -> "Informers":
+        """Return informers that have not begun."""
+        informers = cls(
+            claims=Informer(kube, objects.CLAIMS),
+            volumes=Informer(kube, objects.VOLUMES),
+            classes=Informer(kube, objects.CLASSES),
+            namespaces=Informer(kube, objects.NAMESPACES),
+            repositories=Informer(kube, objects.REPOSITORIES),
+            protections=Informer(kube, objects.PROTECTIONS),
+            restores=Informer(kube, objects.RESTORES),
+            secrets=Informer(kube, objects.SECRETS, namespace),
+            pods=Informer(kube, objects.PODS, namespace),
+            jobs=Informer(kube, objects.JOBS, namespace),
+        )
+        informers.claims.index("component", lambda claim: _label(claim, names.COMPONENT))
+        informers.claims.index("filled-for", _filled_for)
+        informers.jobs.index("backup-of", _backup_of)
+        informers.pods.index("job", lambda pod: _label(pod, "batch.kubernetes.io/job-name"))
+        informers.pods.index("hash", lambda pod: _label(pod, names.HASH))
+        return informers
+
+    def all(self) -> tuple[Informer[objects.Object], ...]:
+        """Return every informer, for running them."""
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+
+def _label(item: objects.Object, key: str) -> tuple[str, ...]:
+    value = item.labels.get(key)
+    return (value,) if value else ()
+
+
+def _backup_of(job: objects.Job) -> tuple[str, ...]:
+    found = job.annotations.get(claims.CLAIM)
+    return (found,) if found and job.labels.get(names.KIND) == "backup" else ()
+
+
+def _filled_for(claim: objects.PersistentVolumeClaim) -> tuple[str, ...]:
+    found = claim.annotations.get(claims.CLAIM)
+    return (found,) if found and claim.labels.get(names.COMPONENT) == "fill" else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Handed to every controller."""
+
+    kube: Kube
+    settings: Settings
+    informers: Informers
+    events: Recorder
+    now: Callable[[], datetime]
+    cluster_uid: str
+
+    def claim(self, ref: ClaimRef) -> Claim | None:
+        """Return the claim as far as it is known."""
+        found = self.informers.claims.get(ref.namespace, ref.name)
+        return parse.claim(found) if found is not None else None
+
+    def is_ending(self, namespace: str) -> bool:
+        """Return whether the namespace is being deleted: nothing can be created in it."""
+        found = self.informers.namespaces.get("", namespace)
+        return found is not None and found.is_deleting
+
+    def intent(self, claim: Claim) -> Intent:
+        """Return what the claim's and its namespace's labels and annotations ask for."""
+        namespace = self.informers.namespaces.get("", claim.ref.namespace)
+        return intent.read(claim, namespace.labels if namespace is not None else {}, self.settings.label)
+
+    def repositories(self) -> Mapping[str, Repository | Broken]:
+        """Return every Repository, or why it cannot be used as it stands (spec or Secret)."""
+        return {item.metadata.name: self.repository(item) for item in self.informers.repositories.objects.values()}
+
+    def repository(self, item: objects.Repository) -> Repository | Broken:
+        """Return the Repository, or what is wrong with its spec or its Secret, and what to do."""
+        try:
+            repository = parse.repository(item)
+        except ValueError as error:
+            return str(error)
+        return missing_secret(repository, self.informers.secrets, self.settings.namespace) or repository
+
+
+def missing_secret(repository: Repository, secrets: Informer[objects.Secret], namespace: str) -> Broken | None:
+    """Return what is missing of the repository's Secret; None when all keys are there."""
+    secret = secrets.get(namespace, repository.secret)
+    if secret is None:
+        return (
+            f"Secret {namespace}/{repository.secret} does not exist: create it with the keys "
+            f"{', '.join(pods.secret_keys(repository))}"
+        )
+    missing = [key for key in pods.secret_keys(repository) if not (secret.data or {}).get(key)]
+    if missing:
+        return f"Secret {namespace}/{repository.secret} lacks {', '.join(missing)}"
+    return None
