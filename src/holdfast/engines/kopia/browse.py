@@ -43,7 +43,7 @@ async def ls(session: Session, snapshot: parse.Manifest, path: str) -> Sequence[
         listed = await _directory(session, found.obj, path)
     else:
         listed = await _directory(session, _root(snapshot), path)
-    return tuple(sorted((entry.entry() for entry in listed), key=lambda entry: entry.name))
+    return sorted((entry.entry() for entry in listed), key=lambda entry: entry.name)
 
 
 async def cat(session: Session, snapshot: parse.Manifest, path: str, limits: Limits) -> AsyncGenerator[bytes, None]:

@@ -124,7 +124,7 @@ class DirectoryEntry(msgspec.Struct):
 
 class Directory(msgspec.Struct):
     stream: str
-    entries: tuple[DirectoryEntry, ...] = ()
+    entries: tuple[DirectoryEntry, ...] | None  # None: there are none
 
 
 class Verification(msgspec.Struct, rename="camel"):
@@ -184,7 +184,7 @@ def directory(stdout: bytes) -> tuple[DirectoryEntry, ...]:
     listed = _decode(Directory, stdout, "directory")
     if listed.stream != "kopia:directory":
         raise ParseError(f"kopia's directory is a stream of another kind: {listed.stream!r}")
-    return listed.entries
+    return listed.entries or ()
 
 
 def verification(stdout: bytes) -> Verification:
