@@ -56,6 +56,11 @@ class Populate:
         self._inventories = inventories
         # Since when each claim (by uid) has been asking: an inventory that began earlier answers nothing (P7).
         self._asked: dict[str, datetime] = {}
+        self._waiting: dict[tuple[str, Identity], set[Key]] = {}
+
+    def waiting_for(self, repository: str, identities: frozenset[Identity]) -> frozenset[Key]:
+        """Return the claims that waited for a reading about these identities; they are told only once."""
+        return frozenset().union(*(self._waiting.pop((repository, each), set()) for each in identities))
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Take the claim's next step; return when to look again without a change."""
@@ -117,6 +122,8 @@ class Populate:
         since = self._asked.setdefault(claim.uid, self._world.now())
         reading = self._inventories.ask(order.repository.name, order.identity, since)
         if reading is None:
+            key = Key(claim.ref.namespace, claim.ref.name)
+            self._waiting.setdefault((order.repository.name, order.identity), set()).add(key)
             return None
         known = status.remembered(status.protection(self._world, claim.ref), order.repository.name, str(order.identity))
         facts = evidence.judge(

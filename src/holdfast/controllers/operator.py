@@ -1,0 +1,217 @@
+"""The operator: every controller on its own queue, fed by the informers, under one lease."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from holdfast.controllers.backup import Backups
+from holdfast.controllers.inventory import Inventories
+from holdfast.controllers.loop import Clock, Loop
+from holdfast.controllers.populate import Populate
+from holdfast.controllers.protect import Plans, Protector
+from holdfast.controllers.repository import Repositories
+from holdfast.controllers.world import Informers, World
+from holdfast.kube import errors, objects
+from holdfast.kube.client import Kube
+from holdfast.kube.events import Recorder
+from holdfast.kube.informer import Change, Informer
+from holdfast.kube.lease import Leadership
+from holdfast.kube.objects import Key
+from holdfast.model.claim import ClaimRef, Identity
+from holdfast.model.settings import Settings
+from holdfast.render import claims, names
+
+log = logging.getLogger(__name__)
+
+LEASE: Final = "holdfast-operator"
+PATIENCE: Final = timedelta(seconds=30)
+
+
+async def run(kube: Kube, settings: Settings, clock: Clock, identity: str) -> None:
+    """Lead, then control, until cancelled; raise NotLeading when the lease is lost."""
+    leadership = Leadership(kube, name=LEASE, identity=identity, namespace=settings.namespace)
+    await leadership.acquire()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(leadership.hold(), name="lease")
+            await control(kube.guarded(leadership.leads), settings, clock, tasks)
+    finally:
+        await leadership.release()
+
+
+async def control(kube: Kube, settings: Settings, clock: Clock, tasks: asyncio.TaskGroup) -> "Operator":
+    """Start informers and controllers in `tasks`; return once every kind has been listed whole."""
+    informers = Informers.of(kube, settings.namespace)
+    events = Recorder(kube, now=clock.now)
+    world = World(
+        kube=kube,
+        settings=settings,
+        informers=informers,
+        events=events,
+        now=clock.now,
+        cluster_uid=await _cluster_uid(kube, clock.now),
+    )
+    operator = Operator(world, clock, tasks)
+    for informer in informers.all():
+        tasks.create_task(informer.run(), name=f"informer-{informer.kind}")
+    tasks.create_task(events.run(), name="events")
+    await _wait_complete(informers.all())
+    for loop in operator.loops:
+        tasks.create_task(loop.run(), name=f"loop-{loop.name}")
+    log.info("operator.started", extra={"claims": len(informers.claims.objects)})
+    return operator
+
+
+async def _cluster_uid(kube: Kube, now: Callable[[], datetime]) -> str:
+    """Return what tells this cluster from any other: the uid of its kube-system namespace."""
+    while True:
+        try:
+            return (await kube.get(objects.NAMESPACES, "kube-system")).metadata.uid
+        except errors.KubeError as error:
+            log.warning("operator.waiting", extra={"error": str(error), "at": str(now())})
+            await asyncio.sleep(2)
+
+
+async def _wait_complete(informers: Iterable[Informer[objects.Object]]) -> None:
+    """Nothing is decided before every kind was listed whole; a kind that is not served is waited for."""
+    for informer in informers:
+        while not informer.complete:
+            try:
+                await informer.wait_complete(PATIENCE)
+            except errors.Unreachable as error:
+                log.warning("operator.waiting", extra={"kind": str(informer.kind), "error": str(error)})
+
+
+class Operator:
+    """The controllers, and which change of which object wakes which of them."""
+
+    def __init__(self, world: World, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+        self.world = world
+        self.inventories = Inventories(world, tasks)
+        plans = Plans()
+        self._populate = Populate(world, self.inventories)
+        self.populate = Loop("populate", self._populate.reconcile, clock)
+        self.protect = Loop("protect", Protector(world, plans).reconcile, clock)
+        self.backup = Loop("backup", Backups(world, plans).reconcile, clock)
+        self.repository = Loop("repository", Repositories(world, self.inventories).reconcile, clock, workers=2)
+        self.loops = (self.repository, self.protect, self.populate, self.backup)
+        self._listen()
+
+    def _listen(self) -> None:
+        informers = self.world.informers
+        informers.claims.add_listener(self._claim_changed)
+        informers.volumes.add_listener(self._volume_changed)
+        informers.namespaces.add_listener(self._namespace_changed)
+        informers.repositories.add_listener(self._repository_changed)
+        informers.secrets.add_handler(self._secret_changed)
+        informers.protections.add_handler(self._protection_changed)
+        informers.restores.add_handler(self._restore_changed)
+        informers.jobs.add_listener(self._job_changed)
+        informers.pods.add_listener(self._pod_changed)
+        self.inventories.on_reading(self._read)
+
+    def _claim_changed(self, change: Change[objects.PersistentVolumeClaim]) -> None:
+        item = change.new or change.old
+        if item is not None and item.metadata.namespace == self.world.settings.namespace:
+            self._wake_claim(item.annotations.get(claims.CLAIM), self.populate)
+            return
+        for loop in (self.protect, self.populate, self.backup):
+            loop.add(change.key)
+
+    def _volume_changed(self, change: Change[objects.PersistentVolume]) -> None:
+        item = change.new or change.old
+        owner = item.spec.claim_ref if item is not None else None
+        if owner is None or not owner.namespace or not owner.name:
+            return
+        if owner.namespace == self.world.settings.namespace:
+            prime = self.world.informers.claims.get(owner.namespace, owner.name)
+            self._wake_claim(prime.annotations.get(claims.CLAIM) if prime is not None else None, self.populate)
+        else:
+            self.populate.add(Key(owner.namespace, owner.name))
+
+    def _namespace_changed(self, change: Change[objects.Namespace]) -> None:
+        old, new = change.old, change.new
+        if old is not None and new is not None and old.labels == new.labels and old.is_deleting == new.is_deleting:
+            return
+        self._wake_all(lambda key: key.namespace == change.key.name)
+
+    def _repository_changed(self, change: Change[objects.Repository]) -> None:
+        self.repository.add(change.key)
+        old, new = change.old, change.new
+        if old is None or new is None or old.spec != new.spec or _known_id(old) != _known_id(new):
+            self._wake_all(lambda _: True)
+
+    def _secret_changed(self, _: Key) -> None:
+        self._wake_repositories()
+        for key, item in self.world.informers.claims.objects.items():
+            if item.status is not None and item.status.phase == "Pending":
+                self.populate.add(key)
+
+    def _protection_changed(self, key: Key) -> None:
+        self.protect.add(key)
+        self.backup.add(key)
+
+    def _restore_changed(self, key: Key) -> None:
+        for each in self.world.informers.claims.objects.values():
+            reference = each.spec.data_source_ref
+            if reference is not None and (each.metadata.namespace, reference.name) == (key.namespace, key.name):
+                self.populate.add(each.key)
+
+    def _job_changed(self, change: Change[objects.Job]) -> None:
+        item = change.new or change.old
+        if item is not None:
+            self._wake_run(item)
+
+    def _pod_changed(self, change: Change[objects.Pod]) -> None:
+        item = change.new or change.old
+        if item is None:
+            return
+        if item.labels.get(names.COMPONENT) == "reader":
+            self._reader_changed(item)
+            return
+        job = item.labels.get("batch.kubernetes.io/job-name")
+        found = self.world.informers.jobs.get(self.world.settings.namespace, job) if job else None
+        if found is not None:
+            self._wake_run(found)
+
+    def _wake_run(self, job: objects.Job) -> None:
+        match job.labels.get(names.KIND):
+            case "backup":
+                self._wake_claim(job.annotations.get(claims.CLAIM), self.backup)
+            case "restore":
+                self._wake_claim(job.annotations.get(claims.CLAIM), self.populate)
+            case "initialize":
+                self._wake_repositories()
+            case _:
+                pass
+
+    def _reader_changed(self, pod: objects.Pod) -> None:
+        for key in self.world.informers.repositories.objects:
+            if names.digest(key.name) == pod.labels.get(names.HASH):
+                self.inventories.start(key.name)
+
+    def _wake_repositories(self) -> None:
+        for key in self.world.informers.repositories.objects:
+            self.repository.add(key)
+
+    def _wake_claim(self, text: str | None, loop: Loop) -> None:
+        if text is not None:
+            ref = ClaimRef.parse(text)
+            loop.add(Key(ref.namespace, ref.name))
+
+    def _wake_all(self, wanted: Callable[[Key], bool]) -> None:
+        for key in self.world.informers.claims.objects:
+            if key.namespace != self.world.settings.namespace and wanted(key):
+                for loop in (self.protect, self.populate, self.backup):
+                    loop.add(key)
+
+    def _read(self, repository: str, identities: frozenset[Identity]) -> None:
+        self.repository.add(Key("", repository))
+        for key in self._populate.waiting_for(repository, identities):
+            self.populate.add(key)
+
+
+def _known_id(item: objects.Repository) -> object:
+    return (item.status or {}).get("repositoryID")
