@@ -62,6 +62,17 @@ class Heard(Enum):
 Listen = Callable[[str], Heard]
 
 
+class _Starts:
+    """How many programs this process has started: a figure for people."""
+
+    number = 0
+
+
+def number_started() -> int:
+    """Return how many programs this process has started."""
+    return _Starts.number
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How long a program may run, and how long it may show no progress."""
@@ -179,6 +190,7 @@ async def started(
         raise EngineFailure(FailureKind.BAD_ORDER, f"{program.name} cannot be given this argument: {error}") from error
     except OSError as error:
         raise EngineFailure(FailureKind.NO_PROGRAM, f"{program.name} cannot be started: {error}") from error
+    _Starts.number += 1
     try:
         yield running
     finally:

@@ -1,0 +1,123 @@
+"""Fill one empty volume with a snapshot. It is handed a Reader, so it cannot write to the repository (P3)."""
+
+import ctypes
+import os
+import re
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from holdfast.engines import survey
+from holdfast.engines.choose import inside
+from holdfast.engines.protocol import EngineFailure, Reader, snapshot_of
+from holdfast.model.failure import FailureKind
+from holdfast.model.run import Progress, Restored, Survey
+from holdfast.model.snapshot import Listing, Loss, RecordedSnapshot
+from holdfast.model.workorder import Restore
+from holdfast.mover import aside
+from holdfast.mover.bench import Bench
+
+LOST_AND_FOUND: Final = "lost+found"
+_LEFT_BY_KOPIA: Final = re.compile(r"f[0-9]{6,}")  # its temporary files, when it was killed
+
+
+async def run(bench: Bench[Reader], work: Restore) -> Restored:
+    """Return what was counted in the target once it is on the disk.
+
+    What an earlier attempt left is removed first: completing it could mix two snapshots. Anything else in the target
+    is NOT_EMPTY. Files merged because their names are not UTF-8 may be missing, as far as the record explains it.
+    """
+    began = time.monotonic()
+    reader = bench.repository.engine
+    target = inside(bench.root, work.target)
+    marker = await bench.repository.marker()
+    _expect_listed(await bench.repository.listing(work.identity), work)
+    left = await aside.start(partial(_names, target))
+    if left:
+        await _expect_leftovers(reader, work, left)
+        await aside.start(partial(_remove, target, left))
+    await reader.restore(work.identity, work.snapshot, target, bench.report)
+    bench.report(Progress(phase="checking", files_done=work.files, bytes_done=work.bytes))
+    counted = await aside.start(partial(_settle, target))
+    if (counted.files, counted.bytes) != (work.files, work.bytes):
+        record = await bench.repository.record(marker, work.identity)
+        _expect_explained(work, counted, () if record is None else record.snapshots)
+    return Restored(
+        snapshot=work.snapshot,
+        files=counted.files,
+        bytes=counted.bytes,
+        owners_kept=os.geteuid() == 0,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _expect_listed(listing: Listing, work: Restore) -> None:
+    if snapshot_of(listing, work.snapshot) is None:
+        newest = listing.snapshots[-1].id if listing.snapshots else "none"
+        raise EngineFailure(
+            FailureKind.SNAPSHOT_MISSING,
+            f"snapshot {work.snapshot} of {work.identity} is not in the repository; the newest there is {newest}",
+        )
+
+
+def _names(target: Path) -> tuple[str, ...]:
+    """Return what is in the target; a target that is not there yet is empty."""
+    try:
+        return tuple(sorted(each.name for each in target.iterdir() if each.name != LOST_AND_FOUND))
+    except FileNotFoundError:
+        if target.parent.is_dir():
+            return ()
+        raise EngineFailure(FailureKind.BAD_ORDER, f"{target.parent} is not there: is the volume mounted?") from None
+    except OSError as error:
+        raise EngineFailure(FailureKind.BAD_ORDER, f"the target cannot be read: {error}") from error
+
+
+async def _expect_leftovers(reader: Reader, work: Restore, left: tuple[str, ...]) -> None:
+    """Raise NOT_EMPTY unless an earlier attempt can have left all that is in the target."""
+    ours = {entry.name for entry in await reader.ls(work.identity, work.snapshot, "")}
+    foreign = [name for name in left if name not in ours and not _LEFT_BY_KOPIA.fullmatch(name)]
+    if foreign:
+        raise EngineFailure(
+            FailureKind.NOT_EMPTY,
+            f"{work.target} holds {len(left)} entries that are no part of snapshot {work.snapshot}, "
+            f"such as {foreign[0]!r}: nothing is written over them",
+        )
+
+
+def _remove(target: Path, names: tuple[str, ...]) -> None:
+    try:
+        for name in names:
+            path = target / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise EngineFailure(
+            FailureKind.NOT_EMPTY, f"what an earlier attempt left in {target} cannot be removed: {error}"
+        ) from error
+
+
+def _settle(target: Path) -> Survey:
+    """Return what the target holds, once all of it is on the disk."""
+    handle = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise EngineFailure(FailureKind.TARGET_FULL, f"the volume does not keep the data: {os.strerror(number)}")
+    finally:
+        os.close(handle)
+    return survey.survey(target)
+
+
+def _expect_explained(work: Restore, counted: Survey, recorded: tuple[RecordedSnapshot, ...]) -> None:
+    merged = sum(each.losses.get(Loss.NOT_UTF8, 0) for each in recorded if each.id == work.snapshot)
+    if merged and 0 <= work.files - counted.files <= merged and counted.bytes <= work.bytes:
+        return
+    raise EngineFailure(
+        FailureKind.MISMATCH,
+        f"snapshot {work.snapshot} holds {work.files} files of {work.bytes} bytes, "
+        f"restored were {counted.files} files of {counted.bytes} bytes",
+    )
