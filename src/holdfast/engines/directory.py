@@ -119,13 +119,16 @@ class Directory:
         except (FileNotFoundError, NotADirectoryError):
             self._expect(before)
             return None
-        with os.fdopen(handle, "rb") as file:
+        try:
             mode = os.fstat(handle).st_mode
             if stat.S_ISDIR(mode):
                 return None
             if not stat.S_ISREG(mode):
                 raise EngineFailure(FailureKind.DAMAGED, f"{self._root / key} is not a regular file")
-            return file.read()
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
 
     def _put(self, key: str, data: bytes, given_up: threading.Event) -> None:
         self._identity()

@@ -112,8 +112,8 @@ class Bucket:
         answer = await self._send("PUT", key, body=data)
         if answer.status_code != 200:
             raise self._failure(answer)
-        if "etag" not in answer.headers:
-            raise self._stranger("an answer to a write without an ETag", answer)
+        if "etag" not in answer.headers or answer.content:
+            raise self._stranger("what confirms no write", answer)
 
     async def delete(self, key: str) -> None:
         """Delete the object; an absent one is no error."""
