@@ -37,6 +37,11 @@ class History:
         self._limit: Final = limit
         self._changes: list[Change] = []
 
+    def restart(self, version: int) -> None:
+        """Forget everything: what happens next comes after `version`, and every older watch is expired."""
+        self.oldest = version
+        self._changes.clear()
+
     def add(self, change: Change) -> None:
         self._changes.append(change)
         if len(self._changes) >= 2 * self._limit:

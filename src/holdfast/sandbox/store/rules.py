@@ -116,6 +116,8 @@ def faults(kind: Kind, item: Json) -> Iterator[Cause]:
         case "StorageClass":
             if not item.get("provisioner"):
                 yield required("provisioner")
+        case "CustomResourceDefinition":
+            yield from _definition_faults(item.get("spec") or {}, item["metadata"].get("name", ""))
         case "ConfigMap" | "Secret":
             size = sum(len(key) + len(value) for key, value in (item.get("data") or {}).items())
             if size > _CONFIG_BYTES:
@@ -271,6 +273,17 @@ def _deployment_faults(spec: Json) -> Iterator[Cause]:
     elif any(labels.get(key) != value for key, value in wanted.items()):
         yield wrong("spec.template.metadata.labels", "`selector` does not match template `labels`")
     yield from _pod_faults("spec.template.spec", at(spec, "template", "spec") or {})
+
+
+def _definition_faults(spec: Json, name: str) -> Iterator[Cause]:
+    for path in (("group",), ("scope",), ("names", "kind"), ("names", "plural")):
+        if not at(spec, *path):
+            yield required(f"spec.{'.'.join(path)}")
+    if name != f"{at(spec, 'names', 'plural')}.{spec.get('group')}":
+        yield wrong("metadata.name", 'must be spec.names.plural+"."+spec.group')
+    stored = [version for version in spec.get("versions") or () if version.get("storage")]
+    if len(stored) != 1:
+        yield wrong("spec.versions", "must have exactly one version marked as storage version")
 
 
 def _pod_change_faults(old: Json, new: Json) -> Iterator[Cause]:

@@ -235,17 +235,29 @@ class Store:
         """Serve the kinds that CustomResourceDefinitions describe, as if they had been created."""
         kind = self.kind_named("CustomResourceDefinition")
         for definition in definitions:
-            if self.find(kind, "", definition["metadata"]["name"]) is None:
+            known = self.find(kind, "", definition["metadata"]["name"])
+            if known is None:
                 self.create(kind, "", definition, Writer(manager="sandbox"))
+            else:
+                self._commit(kind, known, {**known, "spec": definition["spec"]})
 
     def restored(self, version: int, objects: Iterable[tuple[Key, Json]]) -> None:
         """Take over saved objects; what was before is forgotten, so every older watch is expired."""
         self.version = version
-        self.history = History(start=version, limit=self.history_limit)
+        self.history.restart(version)
         for key, item in objects:
             if key == ("apiextensions.k8s.io", "customresourcedefinitions"):
                 self._serve(kinds.custom(item))
             self.objects.setdefault(key, {})[_place(item)] = item
+
+    def wiped(self) -> None:
+        """Forget everything, as when a cluster is lost: a new one begins, and every older watch is expired."""
+        for key in list(self.objects):
+            self.objects[key].clear()
+            if self.kinds[key].custom:
+                del self.objects[key], self.kinds[key]
+        self.version += 1000
+        self.history.restart(self.version)
 
     # How writes are made
 
@@ -336,6 +348,8 @@ class Store:
         self.version += 1
         new = {**new, "metadata": {**new["metadata"], "resourceVersion": str(self.version)}}
         self.objects[kind.key][_place(new)] = new
+        if kind.kind == "CustomResourceDefinition":
+            self._serve(kinds.custom(new))
         self._log(Change(version=self.version, key=kind.key, place=_place(new), old=old, new=new))
         return new
 
@@ -451,7 +465,6 @@ class Store:
         self.objects.setdefault(kind.key, {})
 
     def _define(self, kind: Kind, definition: Json) -> Json:
-        self._serve(kinds.custom(definition))
         conditions = [
             {"type": name, "status": "True", "reason": reason, "message": "", "lastTransitionTime": self._time()}
             for name, reason in (("NamesAccepted", "NoConflicts"), ("Established", "InitialNamesAccepted"))
