@@ -334,15 +334,14 @@ async def test_the_first_kubeconfig_to_name_a_thing_wins(tmp_path: Path, monkeyp
 
 
 PLUGIN = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, 'SCRIPT']}}"
+ANSWER = 'echo "$KUBERNETES_EXEC_INFO" | grep -q authentication.k8s.io/v1.,'
+ANSWER += ' && echo "{\\"status\\": {\\"token\\": \\"fresh\\"}}"'
 
 
 @pytest.mark.parametrize(
     ("script", "token"),
     [
-        (
-            """echo "$KUBERNETES_EXEC_INFO" | grep -q io/v1\\" && echo "{\\"status\\": {\\"token\\": \\"fresh\\"}}" """,
-            "fresh",
-        ),
+        (ANSWER, "fresh"),
         ("exit 3", None),
         ("echo nothing", None),
         ("echo {}", None),

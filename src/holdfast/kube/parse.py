@@ -1,7 +1,7 @@
 """Kubernetes objects → the model's values. Every problem of an object is found at once, with its path and advice."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -133,18 +133,21 @@ class _Fields:
     def problem(self, path: str, what: str, advice: str) -> None:
         self.problems.append(f"{path}: {what}; {advice}")
 
-    def object(self, parent: Mapping[str, Any], name: str, path: str, *, required: bool = True) -> Mapping[str, Any]:
-        value = parent.get(name)
+    def object(self, parent: Mapping[str, Any] | None, name: str, path: str) -> Mapping[str, Any] | None:
+        """Return the object; None, which is noted, when it is missing. What is below None is not noted again."""
+        value = parent.get(name) if parent is not None else None
         if isinstance(value, Mapping):
             return value
         if value is not None:
             self.problem(f"{path}.{name}", f"{value!r} is no object", "write fields below it")
-        elif required:
+        elif parent is not None:
             self.problem(f"{path}.{name}", "is missing", "write it (`holdfast render repository` shows an example)")
-        return {}
+        return None
 
-    def text(self, parent: Mapping[str, Any], name: str, path: str, *, required: bool = False) -> str:
+    def text(self, parent: Mapping[str, Any] | None, name: str, path: str, *, required: bool = False) -> str:
         """Return the text, "" when it is missing or no text."""
+        if parent is None:
+            return ""
         value = parent.get(name)
         if isinstance(value, str) and value.strip() == value and (value or not required):
             return value
@@ -161,7 +164,7 @@ class _Fields:
         value = parent.get(name)
         if value is None:
             return None
-        if not isinstance(value, Sequence) or not all(isinstance(item, str) and item for item in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             self.problem(f"{path}.{name}", f"{value!r} is no list of names", 'write for example ["media", "home"]')
             return ()
         return tuple(value)
@@ -183,7 +186,9 @@ def _engine(read: _Fields, spec: Mapping[str, Any]) -> EngineKind | None:
         return None
 
 
-def _storage(read: _Fields, storage: Mapping[str, Any]) -> Storage | None:
+def _storage(read: _Fields, storage: Mapping[str, Any] | None) -> Storage | None:
+    if storage is None:
+        return None
     given = sorted(name for name in ("s3", "filesystem") if storage.get(name) is not None)
     match given:
         case ["s3"]:
@@ -197,7 +202,9 @@ def _storage(read: _Fields, storage: Mapping[str, Any]) -> Storage | None:
     return None
 
 
-def _directory(read: _Fields, directory: Mapping[str, Any]) -> Storage | None:
+def _directory(read: _Fields, directory: Mapping[str, Any] | None) -> Storage | None:
+    if directory is None:
+        return None
     where = "spec.storage.filesystem"
     path = read.text(directory, "hostPath", where, required=True)
     if path and (not path.startswith("/") or ".." in path.split("/") or path.strip("/") == ""):
@@ -205,7 +212,9 @@ def _directory(read: _Fields, directory: Mapping[str, Any]) -> Storage | None:
     return DirectoryStorage(path=path)
 
 
-def _s3(read: _Fields, s3: Mapping[str, Any]) -> Storage | None:
+def _s3(read: _Fields, s3: Mapping[str, Any] | None) -> Storage | None:
+    if s3 is None:
+        return None
     where = "spec.storage.s3"
     endpoint, tls = _endpoint(read, s3, where)
     bucket = read.text(s3, "bucket", where, required=True)
@@ -255,7 +264,7 @@ def _grants(read: _Fields, spec: Mapping[str, Any]) -> tuple[Grant, ...]:
     value = spec.get("grants")
     if value is None:
         return ()
-    if not isinstance(value, Sequence) or not all(isinstance(item, Mapping) for item in value):
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
         read.problem(
             "spec.grants",
             "is no list of grants",
