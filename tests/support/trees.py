@@ -1,6 +1,7 @@
 """Directory trees for tests: built the same every time, and described by programs that are not ours."""
 
 import os
+import random
 import stat
 import subprocess
 from collections.abc import Callable, Mapping
@@ -67,10 +68,15 @@ def without_times(
     return {path: replace(each, modified="") if path and of(each) else each for path, each in described.items()}
 
 
-def build(root: Path) -> None:
-    """Fill `root` with what every engine must keep: kinds, modes, owners, times, holes and difficult names."""
+def build(root: Path, *, big: int = 0) -> None:
+    """Fill `root` with what every engine must keep: kinds, modes, owners, times, holes and difficult names.
+
+    `big`: the bytes of one more file, which does not compress.
+    """
     _directories(root)
     _files(root)
+    if big:
+        (root / "big").write_bytes(random.Random(big).randbytes(big))
     _links(root)
     if os.geteuid() == 0:
         for owner, name in ((1000, "notes.txt"), (65534, "deep/er/below.bin"), (4_000_000_000, "empty")):

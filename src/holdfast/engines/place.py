@@ -19,9 +19,14 @@ def host_of(identity: Identity) -> str:
     return f"{identity.namespace}.{identity.cluster}" if identity.cluster else identity.namespace
 
 
+def is_usable(identity: Identity) -> bool:
+    """Tell whether the identity can name a history: parts as in Kubernetes, no dot in the namespace."""
+    parts = (identity.namespace, identity.claim, *((identity.cluster,) if identity.cluster else ()))
+    return "." not in identity.namespace and all(_PART.fullmatch(part) for part in parts)
+
+
 def folder_of(identity: Identity) -> str:
     """Return `<namespace>[.<cluster>]/<claim>`: never ambiguous, never nested; BAD_ORDER for an unusable name."""
-    parts = (identity.namespace, identity.claim, *((identity.cluster,) if identity.cluster else ()))
-    if "." in identity.namespace or not all(_PART.fullmatch(part) for part in parts):
+    if not is_usable(identity):
         raise EngineFailure(FailureKind.BAD_ORDER, f"{str(identity)!r} cannot be the name of a history")
     return f"{host_of(identity)}/{identity.claim}"
