@@ -73,21 +73,31 @@ def set_up(wanted: Sequence[programs.Program], progress: Progress) -> None:
     cache = places.cache_directory(os.environ)
     settings = dict(os.environ)
     missing = missing_programs(wanted) if environment.is_ready() else tuple(wanted)
-    provided: dict[str, Path] = {}
+    found: dict[str, Path] = {}
+    progress.say(f"Setting up Holdfast: Python packages in .venv, programs in {cache}")
+    for each in missing:
+        path = programs.find(each, cache=cache, environment=settings)
+        if path is not None:
+            found[each.name] = path
+            progress.say(f"✓ {each.name} {each.version}: found at {path}")
+    unbuilt = [each for each in missing if each.name not in found]
 
     def packages() -> None:
         if not environment.is_ready():
             environment.provide(cache=cache, environment=settings, progress=progress)
 
-    def built() -> None:
-        for each in missing:
-            provided[each.name] = programs.provide(each, cache=cache, environment=settings, progress=progress)
+    def build() -> None:
+        for each in unbuilt:
+            found[each.name] = programs.make(each, cache=cache, environment=settings, progress=progress)
 
-    progress.say(f"Setting up Holdfast: Python packages in .venv, programs in {cache}")
+    def fetch_ahead() -> None:
+        for each in unbuilt[1:]:
+            programs.fetch_sources(each, cache=cache, environment=settings, progress=progress)
+
     with progress.shown():
-        together((packages, built), progress)
+        together((packages, build, fetch_ahead), progress)
     for each in missing:
-        environment.link_program(each.name, provided[each.name], made_from=source(each))
+        environment.link_program(each.name, found[each.name], made_from=source(each))
 
 
 def together(tasks: Sequence[Task], progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """The programs that Holdfast drives, each of one exact version: found on PATH, or built from a pinned Go module."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -39,22 +40,37 @@ PROGRAMS = (
 )
 
 
-def provide(program: Program, *, cache: Path, environment: Mapping[str, str], progress: Progress) -> Path:
-    """Return the path of the program: the one on PATH if it is of the right version, else one that we built."""
-    found = on_path(program, environment)
-    if found is not None:
-        progress.say(f"✓ {program.name} {program.version}: {found}, found on PATH")
-        return found
+def find(program: Program, *, cache: Path, environment: Mapping[str, str]) -> Path | None:
+    """Return the path of the program: on PATH if it is of the right version, else built earlier, else None."""
     target = built_path(program, cache)
-    if not target.exists():
-        with (
-            progress.step(f"{program.name} {program.version}") as step,
-            places.locked(cache / "build.lock", on_wait=lambda: waiting(step)),
-        ):
-            if not target.exists():  # another setup may have built it while we waited
-                build(program, target, cache=cache, environment=environment, progress=progress, step=step)
-            step.detail = f"in {target.parent}"
+    return on_path(program, environment) or (target if target.exists() else None)
+
+
+def make(program: Program, *, cache: Path, environment: Mapping[str, str], progress: Progress) -> Path:
+    """Build the program and return its path."""
+    target = built_path(program, cache)
+    with (
+        progress.step(f"{program.name} {program.version}") as step,
+        places.locked(cache / "build.lock", on_wait=lambda: waiting(step)),
+    ):
+        if not target.exists():  # another setup may have built it while we waited
+            build(program, target, cache=cache, environment=environment, progress=progress, step=step)
+        step.detail = f"in {target.parent}"
     return target
+
+
+def fetch_sources(program: Program, *, cache: Path, environment: Mapping[str, str], progress: Progress) -> None:
+    """Download what the program is built from while another one is compiled; its own build says what is wrong."""
+    settings = go_environment(environment, cache)
+    argv = (find_go(program, settings), "list", "-mod=readonly", "-modcacherw", "-deps", program.package)
+    with contextlib.suppress(SetupError):
+        progress.run(
+            Step(program.name),
+            argv,
+            directory=places.CHECKOUT / "tools" / program.name,
+            environment=settings,
+            log=cache / "log" / f"{program.name}-sources.log",
+        )
 
 
 def waiting(step: Step) -> None:

@@ -118,7 +118,7 @@ def test_a_build_that_fails_leaves_no_program_and_names_its_log(
     cache = tmp_path / "cache"
     progress = Progress(io.StringIO())
     with pytest.raises(SetupError) as refused, progress.shown():
-        programs.provide(VERSITYGW, cache=cache, environment=fake, progress=progress)
+        programs.make(VERSITYGW, cache=cache, environment=fake, progress=progress)
     assert "go ended with exit code 1" in str(refused.value)
     assert "check the network" in str(refused.value)
     assert str(cache / "log" / "versitygw.log") in str(refused.value)
