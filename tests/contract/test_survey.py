@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.support import trees
 
 from holdfast.engines.protocol import EngineFailure
 from holdfast.engines.survey import survey
 from holdfast.model.failure import FailureKind
 from holdfast.model.run import Survey
 from holdfast.model.snapshot import Loss
+from tests.support import trees
 
 # How many names `trees.add_lossy` makes of each kind.
 MADE = {loss: 2 if loss in (Loss.HARD_LINKS, Loss.NOT_UTF8) else 1 for loss in Loss}

@@ -12,58 +12,73 @@ from holdfast.engines.program import Finished
 from holdfast.engines.protocol import EngineFailure
 from holdfast.model.failure import FailureKind
 
-_NOT_THERE = r"BLOB not found"
-_DECRYPT = r"(?:.*: )?(?:cipher: )?message authentication failed"
+_OPEN: Final = r"open repository: unable to open repository: "
+_STORAGE: Final = _OPEN + r'cannot open storage: error retrieving storage config from bucket "[^"]+": '
+_FORMAT: Final = _OPEN + r"unable to create format manager: "
+_INDEX: Final = _OPEN + r"unable to create shared content manager: error loading indexes: .*: "
 
 _ROWS: Final[tuple[tuple[FailureKind, str], ...]] = (
-    (FailureKind.WRONG_PASSWORD, r".*unable to create format manager: invalid repository password"),
-    (FailureKind.STORAGE_MISSING, r".*cannot access storage path: stat .*: no such file or directory"),
-    (FailureKind.NO_REPOSITORY, rf".*error getting kopia\.repository blob: {_NOT_THERE}"),
-    (FailureKind.NOT_EMPTY, r".*found existing data in storage location"),
-    (FailureKind.NOT_EMPTY, r".*repository already initialized.*"),
-    (FailureKind.FORBIDDEN, r".*: Access Denied\.?"),
-    (FailureKind.FORBIDDEN, r".*The AWS Access Key Id you provided does not exist in our records\."),
-    (FailureKind.FORBIDDEN, r".*The request signature we calculated does not match the signature you provided\..*"),
-    (FailureKind.FORBIDDEN, r".*The provided token has expired\.?"),
-    (FailureKind.FORBIDDEN, r".*401 Unauthorized"),
-    (FailureKind.MISDIRECTED, r".*The specified bucket does not exist\.?"),
-    (FailureKind.MISDIRECTED, r".*(?:301 Moved Permanently|307 Temporary Redirect)"),
-    (FailureKind.CLOCK_SKEW, r".*The difference between the request time and the .*time is too large\..*"),
-    (FailureKind.UNREACHABLE, r".*: connect: (?:connection refused|no route to host|network is unreachable)"),
-    (FailureKind.UNREACHABLE, r".*: (?:no such host|i/o timeout|connection reset by peer)"),
-    (FailureKind.UNREACHABLE, r".*(?:500 Internal Server Error|503 Service Unavailable)"),
-    (FailureKind.UNREACHABLE, r".*We encountered an internal error.*"),
-    (FailureKind.UNREACHABLE, r".*Please reduce your request rate\.?"),
-    (FailureKind.DAMAGED, r".*can't parse format blob: invalid format blob: .*"),
-    (FailureKind.DAMAGED, r".*unable to decrypt repository blobcfg blob.*"),
-    (FailureKind.DAMAGED, rf".*error loading indexes.*: {_DECRYPT}"),
-    (FailureKind.DAMAGED, r".*error loading indexes.*: ciphertext too short: \d+"),
-    (FailureKind.DAMAGED, rf".*(?:unable to load manifest contents|failed to get blob with ID).*: {_NOT_THERE}"),
-    (FailureKind.DAMAGED, rf".*invalid checksum at .*: {_DECRYPT}"),
-    (FailureKind.DAMAGED, r".*is backed by missing blob .*"),
-    (FailureKind.DAMAGED, r".*: content not found"),
-    (FailureKind.SNAPSHOT_MISSING, r".*no snapshots matched .*"),
-    (FailureKind.SNAPSHOT_MISSING, r".*: manifest [0-9a-f]{32}: not found"),
-    (FailureKind.PATH_MISSING, r".*: entry not found"),
+    (FailureKind.WRONG_PASSWORD, _FORMAT + r"invalid repository password"),
+    (
+        FailureKind.NO_REPOSITORY,
+        _FORMAT + r"unable to read format blob: error getting kopia\.repository blob: BLOB not found",
+    ),
+    (FailureKind.DAMAGED, _FORMAT + r"can't parse format blob: invalid format blob: .*"),
+    (FailureKind.DAMAGED, _FORMAT + r"deserialize blob config: unable to decrypt repository blobcfg blob"),
+    (FailureKind.DAMAGED, _INDEX + r"(?:cipher: message authentication failed|ciphertext too short: \d+)"),
+    (
+        FailureKind.STORAGE_MISSING,
+        _OPEN + r"cannot open storage: cannot access storage path: stat .*: no such file or directory",
+    ),
+    (FailureKind.FORBIDDEN, _OPEN + r".*: permission denied"),
+    (FailureKind.FORBIDDEN, _STORAGE + r"Access Denied\.?"),
+    (FailureKind.FORBIDDEN, _STORAGE + r"The AWS Access Key Id you provided does not exist in our records\."),
+    (
+        FailureKind.FORBIDDEN,
+        _STORAGE + r"The request signature we calculated does not match the signature you provided\..*",
+    ),
+    (FailureKind.FORBIDDEN, _STORAGE + r"The provided token has expired\.?"),
+    (FailureKind.FORBIDDEN, _STORAGE + r"401 Unauthorized"),
+    (FailureKind.CLOCK_SKEW, _STORAGE + r"The difference between the request time and the current time is too large\."),
+    (FailureKind.MISDIRECTED, _STORAGE + r"(?:301 Moved Permanently|307 Temporary Redirect)"),
+    (FailureKind.MISDIRECTED, _STORAGE + r"Last-Modified time format is invalid, .*"),
+    (
+        FailureKind.MISDIRECTED,
+        r"unable to get repository storage: error listing blobs: The specified bucket does not exist\.",
+    ),
+    (FailureKind.UNREACHABLE, _STORAGE + r"(?:502 Bad Gateway|503 Service Unavailable|504 Gateway Timeout)"),
+    (FailureKind.UNREACHABLE, _STORAGE + r"We encountered an internal error\. Please try again\."),
+    (FailureKind.UNREACHABLE, _STORAGE + r"Please reduce your request rate\."),
+    (FailureKind.UNREACHABLE, _STORAGE + r'Get "[^"]*": .*: (?:connect: connection refused|no such host)'),
+    (FailureKind.UNREACHABLE, _STORAGE + r'Get "[^"]*": Connection closed by foreign host .*'),
+    (FailureKind.UNREACHABLE, _STORAGE + r"unexpected EOF"),
+    (FailureKind.NOT_EMPTY, r"unable to get repository storage: found existing data in storage location"),
+    (FailureKind.DAMAGED, r".*: failed to get blob with ID \S+: BLOB not found"),
+    (FailureKind.DAMAGED, r".*: invalid checksum at .*: cipher: message authentication failed"),
+    (FailureKind.DAMAGED, r"object \S+ is backed by missing blob \S+"),
+    (FailureKind.SNAPSHOT_MISSING, r'error getting metadata for "[0-9a-f]{32}": manifest [0-9a-f]{32}: not found'),
+    (FailureKind.SNAPSHOT_MISSING, r"error deleting snapshots by root ID .*: no snapshots matched .*"),
+    (FailureKind.SNAPSHOT_MISSING, r"found \d+ of the \d+ requested snapshot IDs to verify"),
+    (FailureKind.PATH_MISSING, r"unable to parse ID: .*: error reading directory: entry not found"),
+    (FailureKind.PATH_MISSING, r'unable to parse ID: .*: entry not found ".*": parent is not a directory'),
 )
 _FULL: Final = re.compile(r".*: (?:no space left on device|disk quota exceeded)")
 _PARTIAL: Final = re.compile(r"Found \d+ fatal error\(s\) while snapshotting .*")
-_ROOT_UNREADABLE: Final = re.compile(r"(?:.*: )?(?:upload error: permission denied|unsupported source: .*)")
-_COMPILED: Final = tuple((kind, re.compile(pattern)) for kind, pattern in _ROWS)
+_ROOT_UNREADABLE: Final = re.compile(r"upload error: (?:permission denied|unsupported source: .*)")
+_COMPILED: Final = tuple((kind, re.compile(pattern, re.DOTALL)) for kind, pattern in _ROWS)
 
 
 def classify(stderr: Sequence[str], full: FailureKind = FailureKind.UNKNOWN) -> FailureKind:
-    """Return what the last lines of a failed kopia mean: the last line that a row knows decides.
+    """Return what the last line of a failed kopia means; `full` is what running out of space means in what was done."""
+    last = stderr[-1].strip() if stderr else ""
+    if _FULL.fullmatch(last):
+        return full
+    return next((kind for kind, pattern in _COMPILED if pattern.fullmatch(last)), FailureKind.UNKNOWN)
 
-    `full` is what running out of space means in what was done.
-    """
-    for line in reversed(stderr):
-        if _FULL.fullmatch(line.strip()):
-            return full
-        for kind, pattern in _COMPILED:
-            if pattern.fullmatch(line.strip()):
-                return kind
-    return FailureKind.UNKNOWN
+
+def rows() -> Sequence[tuple[FailureKind, re.Pattern[str]]]:
+    """Return the table, for the test that holds a captured output against each row."""
+    return _COMPILED
 
 
 def failure(
