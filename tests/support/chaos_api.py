@@ -115,11 +115,12 @@ class ChaosApi:
 async def _read(reader: asyncio.StreamReader) -> Request | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        pairs = (line.partition(":") for line in head[1:] if line)
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
     except asyncio.IncompleteReadError:
-        return None
+        return None  # the client went away
     method, target, _ = head[0].split(" ")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
     url = urlsplit(target)
     return Request(
         method=method,
@@ -261,3 +262,77 @@ async def eventually(condition: Callable[[], object], what: str | Callable[[], s
         if asyncio.get_running_loop().time() >= deadline:
             raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
         await asyncio.sleep(0.002)
+
+
+async def throughout(seconds: float, condition: Callable[[], object], what: str) -> None:
+    """Return after `seconds` during which the condition held whenever it was looked at."""
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        if not condition():
+            raise AssertionError(f"not all the time: {what}")
+        await asyncio.sleep(0.01)
+
+
+class Store:
+    """Objects by path, with versions, uids, merge patches and their preconditions; `faults` answer in its place."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.version = 100
+        self.faults: list[Callable[[Request], Reply | None]] = []
+
+    def __call__(self, request: Request) -> Reply:
+        for fault in list(self.faults):
+            if (reply := fault(request)) is not None:
+                return reply
+        return self.serve(request)
+
+    def serve(self, request: Request) -> Reply:
+        match request.method:
+            case "POST":
+                return self._create(f"{request.path}/{request.body['metadata']['name']}", request.body)
+            case _ if request.path not in self.objects:
+                return refusal(404, "NotFound")
+            case "GET":
+                return Answer(body=self.objects[request.path])
+            case "PATCH":
+                return self._patch(request.path, request.body)
+            case _:
+                del self.objects[request.path]
+                return Answer(body=status(200, "Success"))
+
+    def _create(self, path: str, body: dict[str, Any]) -> Reply:
+        if path in self.objects:
+            return refusal(409, "AlreadyExists")
+        self.version += 1
+        made = meta(body["metadata"]["name"], self.version, uid=f"uid-{self.version}")
+        self.objects[path] = body | {"metadata": made | body["metadata"]}
+        return Answer(status=201, body=self.objects[path])
+
+    def _patch(self, path: str, body: dict[str, Any]) -> Reply:
+        stored = self.objects[path]
+        wanted = body.get("metadata", {})
+        if (
+            wanted.get("resourceVersion", stored["metadata"]["resourceVersion"])
+            != stored["metadata"]["resourceVersion"]
+        ):
+            return refusal(409, "Conflict")
+        if wanted.get("uid", stored["metadata"]["uid"]) != stored["metadata"]["uid"]:
+            return refusal(422, "Invalid")
+        self.version += 1
+        merged = _merge(stored, body)
+        merged["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[path] = merged
+        return Answer(body=merged)
+
+
+def _merge(old: Any, new: Any) -> Any:
+    if not isinstance(new, dict):
+        return new
+    merged = dict(old) if isinstance(old, dict) else {}
+    for key, value in new.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value)
+    return merged
