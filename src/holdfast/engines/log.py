@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +27,19 @@ class _Lines(logging.Formatter):
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return redact(json.dumps(fields, default=str), self._secrets)
+        return json.dumps(self._redacted(fields))
+
+    def _redacted(self, value: object) -> Any:
+        """Return the value as JSON takes it: secrets are removed before escapes can split them."""
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case Mapping():
+                return {str(name): self._redacted(each) for name, each in value.items()}
+            case list() | tuple():
+                return [self._redacted(each) for each in value]
+            case _:
+                return redact(str(value), self._secrets)
 
 
 def to_stderr(secrets: Collection[str]) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import shutil
+import stat
 import time
 from functools import partial
 from pathlib import Path
@@ -90,10 +91,13 @@ def _remove(target: Path, names: tuple[str, ...]) -> None:
     try:
         for name in names:
             path = target / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
+            if path.is_symlink() or not path.is_dir():
                 path.unlink()
+                continue
+            if os.geteuid() != 0:  # others need the rights of a directory to empty it
+                for folder, _, _ in os.walk(path):
+                    Path(folder).chmod(stat.S_IRWXU)
+            shutil.rmtree(path)
     except OSError as error:
         raise EngineFailure(
             FailureKind.NOT_EMPTY, f"what an earlier attempt left in {target} cannot be removed: {error}"
