@@ -203,10 +203,22 @@ class Fill:
             now = status.text(self.world.now())
             await self.tell("Done", reason, message, {"finished": now, "startedEmpty": now if empty else None})
             status.normal(self.world, self.claim.ref, reason, f"The claim is bound: {message}")
+            await self._remember(known)
         noted = self.volume.annotations.get(claims.RECLAIM_POLICY)
         if noted is not None:
             await self.world.kube.patch(objects.VOLUMES, self.volume.metadata.name, None, claims.settled(noted))
         await clear(self.world, self.prime, None)
+
+    async def _remember(self, known: Mapping[str, Any]) -> None:
+        """A new cluster remembers nothing: what was restored is the last backup that it knows of."""
+        item = status.protection(self.world, self.claim.ref)
+        content = self.prime.annotations.get(claims.CONTENT) if self.prime is not None else None
+        if content is None or status.memory(item).last_id is not None:
+            return
+        files, _, size = content.partition(",")
+        memory = {"lastID": known.get("snapshot"), "lastTime": known.get("snapshotTime")}
+        changes = {"backup": memory | {"files": int(files), "bytes": int(size)}}
+        await status.write(self.world, objects.PROTECTIONS, item, changes)
 
     async def taken(self, step: Taken) -> None:
         detail = f"bound to volume {step.volume} by somebody else while it was being filled; that volume is kept"
