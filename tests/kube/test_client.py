@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.kube import errors, objects
+from holdfast.kube import connection, errors, objects
 from holdfast.kube.client import Kube
 from holdfast.kube.connection import is_loopback
 from holdfast.kube.objects import CLAIMS, CLASSES, JOBS, PROTECTIONS, REPOSITORIES, SECRETS
@@ -317,6 +319,39 @@ async def test_a_kubeconfig_leads_to_its_cluster_with_its_token(
         for other, namespace in ((Kube.connect(config, "bare"), "default"), (Kube.connect(config, None, "x"), "x")):
             assert other.namespace == namespace
             await other.aclose()
+
+
+A_CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIIBdTCCARugAwIBAgIUGVoMlRKj9CTp9RxrzrRR3hRoGiYwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjUwNDI4MjdaGA8yMTI2MTEwMTA0Mjgy
+N1owDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABAi7
+Pwb+jr7misACZYFX44YiK58uqguYLzrpk3SWMmBlj10qDb3WCkKapMebVgmjk86+
+uaUpY3mW+sDEotCYj1+jUzBRMB0GA1UdDgQWBBRVsojlGxEKXRd3cgSFWaYaLjqG
+KzAfBgNVHSMEGDAWgBRVsojlGxEKXRd3cgSFWaYaLjqGKzAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0gAMEUCIQDit1SNZ41z0xASDPzmZ1njZSIUXEFnijzL
+WhkMZM9N9wIgaqjwoAwavqLt0ur7pVo/EPLcTtCacMljiCzVrie2Yqc=
+-----END CERTIFICATE-----
+"""
+
+
+async def test_a_pod_uses_its_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(connection, "SERVICE_ACCOUNT", tmp_path)  # where the kubelet mounts it
+    for name, text in (("token", "t"), ("namespace", "holdfast"), ("ca.crt", A_CERTIFICATE)):
+        (tmp_path / name).write_text(text)
+    kube = Kube.connect()
+    assert (str(kube.http.base_url), kube.namespace) == ("https://[fd00::1]/", "holdfast")
+    await kube.aclose()
+    (tmp_path / "ca.crt").write_text("cut off")
+    with pytest.raises(errors.KubeError, match=str(tmp_path)):
+        Kube.connect()
+
+
+def test_importing_the_client_does_not_import_lightkube() -> None:
+    program = "import sys, holdfast.kube.client; sys.exit('lightkube' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_the_first_kubeconfig_to_name_a_thing_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,8 @@ class Loop:
             finally:
                 self._working.discard(key)
             self._put_back(key, next_look)
+            # Reconciles that found nothing to do never waited: others get their turn all the same.
+            await asyncio.sleep(0)
 
     def _put_back(self, key: Key, next_look: timedelta | None) -> None:
         later = self._later.pop(key, None)

@@ -41,10 +41,8 @@ def connect(
     from lightkube.core.exceptions import ConfigError
 
     paths = _paths(kubeconfig)
-    if kubeconfig is None and "KUBECONFIG" not in os.environ and context is None:
-        account = (SERVICE_ACCOUNT / "token").exists()
-    else:
-        account = False
+    unnamed = kubeconfig is None and context is None and "KUBECONFIG" not in os.environ
+    account = unnamed and (SERVICE_ACCOUNT / "token").exists()
     try:
         config, extra = _service_account() if account else _from_files(paths, context)
         single = config.get(context)
