@@ -342,7 +342,7 @@ async def test_a_pod_uses_its_service_account(tmp_path: Path, monkeypatch: pytes
     for name, text in (("token", "t"), ("namespace", "holdfast"), ("ca.crt", A_CERTIFICATE)):
         (tmp_path / name).write_text(text)
     kube = Kube.connect()
-    assert (str(kube.http.base_url), kube.namespace) == ("https://[fd00::1]/", "holdfast")
+    assert (str(kube.http.base_url), kube.namespace) == ("https://[fd00::1]", "holdfast")
     await kube.aclose()
     (tmp_path / "ca.crt").write_text("cut off")
     with pytest.raises(errors.KubeError, match=str(tmp_path)):
@@ -352,6 +352,16 @@ async def test_a_pod_uses_its_service_account(tmp_path: Path, monkeypatch: pytes
 def test_importing_the_client_does_not_import_lightkube() -> None:
     program = "import sys, holdfast.kube.client; sys.exit('lightkube' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+async def test_a_server_below_a_path_keeps_its_path(tmp_path: Path) -> None:
+    async with serving(stored) as (api, _):
+        config = tmp_path / "config"
+        config.write_text(KUBECONFIG.format(url=f"{api.url}/k8s/clusters/c1"))
+        kube = Kube.connect(config)
+        await kube.get(PROTECTIONS, "data", "app")
+        await kube.aclose()
+        assert api.requests[0].path.startswith("/k8s/clusters/c1/apis/holdfast.dev/")
 
 
 async def test_the_first_kubeconfig_to_name_a_thing_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

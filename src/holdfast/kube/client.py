@@ -270,7 +270,7 @@ class Kube:
 
     def _unreachable(self, method: str, path: str, error: Exception) -> errors.Unreachable:
         what = str(error) or f"no answer within {self.deadline.total_seconds():g} s"
-        return errors.Unreachable("Unreachable", f"{method} {self.http.base_url.join(path)}: {what}")
+        return errors.Unreachable("Unreachable", f"{method} {str(self.http.base_url).rstrip('/')}{path}: {what}")
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
