@@ -136,17 +136,25 @@ class Proxy:
             await asyncio.wait(self._tasks)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # accepted just before the stop
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before its first step never reaches its own `finally`.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             try:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await self._answer(head, reader, writer)
+            except asyncio.CancelledError:
+                writer.transport.abort()
+                raise
             finally:
-                writer.close()
+                await _close(writer)
 
     async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
@@ -182,16 +190,17 @@ class Proxy:
             await _pump(up_reader, writer)
         finally:
             sending.cancel()
+            up_writer.close()  # before any wait, in which we may be cancelled
             await asyncio.wait([sending])
-            up_writer.close()
+            await _close(up_writer)
 
     async def _ask(self, head: bytes, reader: asyncio.StreamReader) -> bytes:
         up_reader, up_writer = await self._connect(head)
-        up_writer.write(await reader.readexactly(_length(head)))
         try:
+            up_writer.write(await reader.readexactly(_length(head)))
             return await up_reader.read(-1)
         finally:
-            up_writer.close()
+            await _close(up_writer)
 
     async def _connect(self, head: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, _, port = self._upstream.partition(":")
@@ -263,6 +272,12 @@ def _length(head: bytes) -> int:
 
 async def _discard_body(head: bytes, reader: asyncio.StreamReader) -> None:
     await reader.readexactly(_length(head))
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
