@@ -348,6 +348,13 @@ async def test_a_version_that_the_server_refuses_for_long_is_given_up() -> None:
         assert seen.told == ["add a"]
 
 
+@pytest.mark.parametrize("busy", [refusal(429, "TooManyRequests"), Answer(status=503, body=b"away"), Hangup()])
+async def test_a_busy_or_absent_server_is_not_asked_for_a_new_list(busy: Reply) -> None:
+    async with watched([listing(10, claim("a", 1))], [busy] * 7) as seen:
+        await seen.watching_from(10)
+        assert seen.informer.lists == 1
+
+
 async def test_indexes_follow_every_change() -> None:
     def by_phase(item: PersistentVolumeClaim) -> Iterable[str]:
         return [item.status.phase] if item.status and item.status.phase else []

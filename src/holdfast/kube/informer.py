@@ -196,7 +196,7 @@ class Informer(Generic[T]):
 
     def _note(self, error: errors.KubeError) -> None:
         self.last_error = error
-        self._refusals = 0 if isinstance(error, errors.Unreachable) else self._refusals + 1
+        self._refusals = self._refusals + 1 if _doubts_version(error) else 0
         if isinstance(error, errors.Gone) or self._refusals >= PATIENCE:
             self._version = None
             self._refusals = 0
@@ -325,6 +325,11 @@ class Informer(Generic[T]):
             index.swap(change.key, change.old, change.new)
         for listen in self._listeners:
             listen(change)
+
+
+def _doubts_version(error: errors.KubeError) -> bool:
+    """Return whether the refused version may be the reason; a busy or absent server says nothing about it."""
+    return isinstance(error, errors.Undecodable) or error.status in (400, 500, 504)
 
 
 def _state(error: errors.KubeError) -> State:

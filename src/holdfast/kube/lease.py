@@ -132,8 +132,9 @@ class Leadership:
         if not held or self._seen is None:
             return
         spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _micro_time()}
-        with contextlib.suppress(errors.KubeError):
-            await self._patch(self._seen, spec)
+        with contextlib.suppress(errors.KubeError, TimeoutError):
+            async with asyncio.timeout(self._terms.retry.total_seconds()):
+                await self._patch(self._seen, spec)
 
     def _left(self) -> float:
         return max(0.0, (self._leader_until or 0.0) - self._monotonic())
