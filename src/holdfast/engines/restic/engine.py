@@ -105,7 +105,8 @@ class ResticEngine:
         self, identity: Identity, source: Path, tags: Mapping[str, str], exclude: Sequence[str], report: Report
     ) -> Taken:
         """Back up `source`; the caller holds the identity's lease, so that nobody else creates its repository."""
-        noted = {**tags, argv.ROOT_TAG: root.render(_root_of(source))}
+        source, attributes = _root_of(source)
+        noted = {**tags, argv.ROOT_TAG: root.render(attributes)}
         await self._prepare(identity)
         finished = await self._backup(identity, source, noted, exclude, report)
         unreadable = failures.unreadable(finished.stderr, source)
@@ -212,11 +213,12 @@ class ResticEngine:
             raise failures.verification(finished.exit_code, finished.stderr)
 
 
-def _root_of(source: Path) -> root.RootAttributes:
+def _root_of(source: Path) -> tuple[Path, root.RootAttributes]:
+    """Return the path as restic itself will name it, links resolved, and the directory's attributes."""
     try:
         attributes = root.read(source)
         with os.scandir(source):
-            return attributes
+            return source.resolve(), attributes
     except OSError as error:
         raise EngineFailure(FailureKind.SOURCE_UNREADABLE, f"{source} cannot be read: {error.strerror}") from error
 

@@ -263,17 +263,25 @@ def _trouble(line: str) -> Trouble:
 
 
 def messages(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return what stderr says, the messages of JSON lines taken out of them; the reason to exit comes last."""
-    return tuple(text for line in lines if (text := _message(line)))
+    """Return what stderr says line by line, out of JSON where it is in some; the reason to exit comes last."""
+    return tuple(text for line in lines for text in _said(_message(line)))
 
 
 def _message(line: str) -> str:
     match kind(line):
         case "exit_error":
-            return _decoded(_ExitError, line, "error").message.strip()
-        case "error" if '"during"' in line:
-            return _trouble(line).message.strip()
+            message = _decoded(_ExitError, line, "error").message
+            # Of a lock it goes on with the advice to remove it, which has destroyed repositories; of others with hints.
+            return message if "\n\t" in message else message.partition("\n")[0]
         case "error":
-            return _decoded(_ExitError, line, "error").message.strip()
+            return _trouble(line).message if '"during"' in line else _decoded(_ExitError, line, "error").message
         case _:
-            return line.strip()
+            return line
+
+
+def _said(message: str) -> tuple[str, ...]:
+    """Return the lines of a message up to its stack trace, of which the frames come before indented places."""
+    lines = message.split("\n")
+    trace = next((index for index, line in enumerate(lines) if line.startswith("\t")), None)
+    kept = lines if trace is None else lines[: trace - 1]
+    return tuple(line.strip() for line in kept if line.strip())

@@ -64,7 +64,11 @@ class Restic:
         """Run restic to its end, whatever that is."""
         await self.version()
         asked = self._program(identity, arguments, limits, directory or self._work, cache)
-        return await program.run(asked, on_stdout=on_stdout, on_stderr=heard_on_stderr)
+        ear = _Ear()
+        try:
+            return await program.run(asked, on_stdout=on_stdout, on_stderr=ear.hear)
+        except EngineFailure as error:
+            raise ear.reason(error) from error
 
     async def output(self, identity: Identity, arguments: tuple[str, ...]) -> bytes:
         """Return what restic prints; raise EngineFailure when it fails."""
@@ -78,7 +82,7 @@ class Restic:
     ) -> AbstractAsyncContextManager[Running]:
         """Return restic started for the time of the block."""
         await self.version()
-        return program.started(self._program(identity, arguments, limits, self._work, None), on_stderr=heard_on_stderr)
+        return program.started(self._program(identity, arguments, limits, self._work, None), on_stderr=_Ear().hear)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -101,9 +105,23 @@ class Restic:
         )
 
 
-def heard_on_stderr(line: str) -> Heard:
-    """Keep all text, but take a retry for what it is: nothing new."""
-    return Heard.NOTHING if parse.is_retry(line) else Heard.TEXT
+class _Ear:
+    """Listens to stderr: keeps all text, but takes a retry for what it is, nothing new."""
+
+    def __init__(self) -> None:
+        self._retry: str | None = None
+
+    def hear(self, line: str) -> Heard:
+        if parse.is_retry(line):
+            self._retry = line
+            return Heard.NOTHING
+        return Heard.TEXT
+
+    def reason(self, error: EngineFailure) -> EngineFailure:
+        """Return what was really wrong when restic was stopped while it tried the same again and again."""
+        if error.failure.kind is not FailureKind.TIMEOUT or self._retry is None:
+            return error
+        return EngineFailure(FailureKind.UNREACHABLE, f"restic gave up: {self._retry}")
 
 
 def status_to(report: Report) -> Listen:
