@@ -148,6 +148,15 @@ async def test_one_claims_record_cannot_stand_in_for_anothers() -> None:
     assert "media/other" in await _expect(FailureKind.BAD_RECORD, storage.read_record(place, MARK, PASSWORD, other))
 
 
+async def test_a_record_that_names_another_identity_is_not_believed() -> None:
+    place = DictStorage()
+    key = f"{CLAIMS}media/other"
+    await place.put(key, await storage._seal(RECORD, key, PASSWORD, MARK.salt))
+
+    other = Identity(namespace="media", claim="other")
+    assert str(CLAIM) in await _expect(FailureKind.BAD_RECORD, storage.read_record(place, MARK, PASSWORD, other))
+
+
 async def test_a_record_of_another_repository_is_not_believed() -> None:
     place = await _initialized()
     elsewhere = replace(MARK, repository_id="ffff")

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
@@ -203,6 +204,15 @@ async def test_a_holder_that_cannot_renew_is_told_so_in_time() -> None:
 
     assert took <= 1.2
     assert caught.value.failure.kind is FailureKind.LOCKED
+
+
+async def test_a_holder_that_was_suspended_past_its_time_does_not_come_back() -> None:
+    storage = _Failing()
+    async with asyncio.timeout(30), lease(storage, "x", holder="run", ttl=timedelta(seconds=1)) as held:
+        time.sleep(1.1)  # noqa: ASYNC251  # the process is stopped, its event loop with it
+        await held.lost.wait()
+
+    assert storage.writes == 1
 
 
 async def test_a_failed_or_cancelled_attempt_leaves_nothing_behind() -> None:

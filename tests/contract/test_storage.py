@@ -305,6 +305,30 @@ async def test_a_hung_mount_ends_at_the_deadline(tmp_path: Path, monkeypatch: py
         answers.set()
 
 
+async def test_a_write_that_was_given_up_never_replaces_a_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    real = os.fsync
+    hung: list[threading.Thread] = []
+
+    def hang_once(handle: int) -> None:
+        if not hung:
+            hung.append(threading.current_thread())
+            answers.wait(60)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", hang_once)
+    with pytest.raises(EngineFailure):
+        await Directory(tmp_path, deadline=timedelta(seconds=0.1)).put("key", b"older")
+    await Directory(tmp_path).put("key", b"newer")
+    answers.set()
+    hung[0].join(30)
+
+    assert await Directory(tmp_path).get("key") == b"newer"
+    assert _names(tmp_path) == ["key"]
+
+
 async def test_what_is_no_regular_file_is_not_absent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "key")
 
