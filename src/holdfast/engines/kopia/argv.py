@@ -18,10 +18,9 @@ PREFIX: Final = "kopia/"
 OWNER: Final = ("holdfast", "holdfast")  # user and host of every client of ours: the owner of maintenance
 SOURCE_PATH: Final = "/data"
 
-_CONTENT_CACHE: Final = 256 << 20
-_CONTENT_CACHE_LIMIT: Final = 512 << 20
+CONTENT_CACHE: Final = 128 << 20
 _METADATA_CACHE: Final = 512 << 20
-_METADATA_CACHE_LIMIT: Final = 1 << 30
+_OVER: Final = 128 << 20  # by which a cache may be over its size for a moment
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _SNAPSHOT_ID: Final = re.compile(r"[0-9a-f]{32}")
 _AWS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -66,24 +65,19 @@ def engine_directory(storage: DirectoryStorage) -> Path:
     return Path(storage.path) / PREFIX.rstrip("/")
 
 
-def configuration(storage: Storage, authority: bytes | None, cache: Path, *, readonly: bool) -> bytes:
+def configuration(
+    storage: Storage, authority: bytes | None, *, cache: Path | None, content_cache: int, readonly: bool
+) -> bytes:
     """Return the configuration that opens the repository without `connect`; it holds no secret.
 
     `authority` is the content of the storage's `ca_file`. `cache` is private and starts empty, so the format blob
-    that kopia leaves in it is the one that it really opened.
+    that kopia leaves in it is the one that it really opened; None caches nothing at all. `content_cache` is in bytes.
     """
     user, host = OWNER
     return json.dumps(
         {
             "storage": _storage(storage, authority),
-            "caching": {
-                "cacheDirectory": str(cache),
-                "maxCacheSize": _CONTENT_CACHE,
-                "contentCacheSizeLimitBytes": _CONTENT_CACHE_LIMIT,
-                "maxMetadataCacheSize": _METADATA_CACHE,
-                "metadataCacheSizeLimitBytes": _METADATA_CACHE_LIMIT,
-                "maxListCacheDuration": 0,
-            },
+            "caching": {} if cache is None else _caching(cache, content_cache),
             "hostname": host,
             "username": user,
             "readonly": readonly,
@@ -91,6 +85,19 @@ def configuration(storage: Storage, authority: bytes | None, cache: Path, *, rea
             "formatBlobCacheDuration": 900_000_000_000,
         }
     ).encode()
+
+
+def _caching(cache: Path, content_cache: int) -> dict[str, Any]:
+    """Return cache settings. Without a short sweep age kopia lets each cache grow for 10 minutes past its size."""
+    return {
+        "cacheDirectory": str(cache),
+        "maxCacheSize": content_cache,
+        "contentCacheSizeLimitBytes": content_cache + _OVER,
+        "minContentSweepAge": 1,
+        "maxMetadataCacheSize": _METADATA_CACHE,
+        "metadataCacheSizeLimitBytes": _METADATA_CACHE + _OVER,
+        "maxListCacheDuration": 0,
+    }
 
 
 def _storage(storage: Storage, authority: bytes | None) -> dict[str, Any]:
@@ -222,7 +229,7 @@ def list_objects(snapshot: str) -> tuple[str, ...]:
 
 
 def prefetch(object_ids: Sequence[str]) -> tuple[str, ...]:
-    """Fetch the whole packs that hold the objects into the content cache."""
+    """Fetch the whole packs that hold the objects into the content cache; that it writes nothing is no failure."""
     return ("cache", "prefetch", "--hint=blobs", *object_ids)
 
 

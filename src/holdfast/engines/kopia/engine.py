@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from holdfast.engines.kopia import argv, browse, failures, parse, restore
+from holdfast.engines.kopia import argv, browse, failures, parse, prefetch, restore
 from holdfast.engines.kopia.session import SHORT, Kopia, Session
 from holdfast.engines.program import Limits
 from holdfast.engines.protocol import EngineFailure, Proof, Report, Taken
@@ -23,6 +23,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 LONG: Final = Limits(total=timedelta(days=2), inactivity=timedelta(minutes=15))
+PREFETCH_BYTES: Final = 1 << 30
 _LISTING_TRIALS: Final = 3
 _IDS_AT_ONCE: Final = 2000
 _NAMED: Final = 10  # unreadable paths that are named
@@ -32,7 +33,8 @@ class KopiaEngine:
     """Implements `protocol.Engine` with kopia 0.23.1 on one shared repository below the storage's base.
 
     `environment` is where PATH, proxies and the AWS_* keys are taken from; `work` is a private scratch directory.
-    `limits` bound backups, restores, verifications and maintenance.
+    `limits` bound backups, restores, verifications and maintenance. A restore from S3 fetches packs of small files
+    ahead, and holds up to `prefetch_bytes` of them in `work`.
     """
 
     def __init__(
@@ -44,10 +46,12 @@ class KopiaEngine:
         work: Path,
         program: str = "kopia",
         limits: Limits = LONG,
+        prefetch_bytes: int = PREFETCH_BYTES,
     ) -> None:
         self._storage = storage
         self._kopia = Kopia(storage=storage, password=password, environment=environment, work=work, name=program)
         self._limits = limits
+        self._prefetch_bytes = prefetch_bytes
         self._version: str | None = None
 
     async def version(self) -> str:
@@ -72,9 +76,17 @@ class KopiaEngine:
 
     async def restore(self, identity: Identity, snapshot: str, target: Path, report: Report) -> None:
         await self.version()
-        with self._kopia.session(readonly=True) as session:
-            manifest = await browse.manifest(session, identity, snapshot)
-            await restore.restore(session, manifest, target, report, limits=self._limits)
+        if isinstance(self._storage, DirectoryStorage):
+            with self._kopia.session(readonly=True, cached=False) as session:
+                await browse.manifest(session, identity, snapshot)
+                await restore.restore(session, snapshot, target, report, self._limits)
+            return
+        content_cache = self._prefetch_bytes + argv.CONTENT_CACHE
+        with self._kopia.session(readonly=True, content_cache=content_cache) as session:
+            looking = browse.manifest(session, identity, snapshot)
+            _, small = await _together(looking, prefetch.small_files(session, snapshot, self._limits))
+            await prefetch.prefetch(session, small, self._limits, self._prefetch_bytes)
+            await restore.restore(session, snapshot, target, report, self._limits)
 
     async def ls(self, identity: Identity, snapshot: str, path: str) -> Sequence[Entry]:
         await self.version()
@@ -94,7 +106,7 @@ class KopiaEngine:
         if not ids:
             return Proof(snapshots=(), read_bytes=0)
         report(Progress(phase="checking", files_done=0, bytes_done=0))
-        with self._kopia.session(readonly=True) as session:
+        with self._kopia.session(readonly=True, cached=not isinstance(self._storage, DirectoryStorage)) as session:
             finished = await session.run(argv.verify(ids, percent), limits=self._limits)
         if finished.exit_code != 0:
             raise failures.verification(finished)

@@ -313,11 +313,11 @@ def _seconds(text: str) -> float | None:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
 
 
-_OBJECT_LINE = re.compile(r"-\S{9,}\s+(\d+) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+ (I*[gxD]?[0-9a-f]{32})\s.*")
+_OBJECT_LINE = re.compile(r"-\S{9,}\s+(\d+) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+ (I*[gxD]?[0-9a-f]{32}) +(.*)")
 
 
-def small_object(line: str, limit: int) -> tuple[str, int] | None:
-    """Return object id and size of a regular file that a line of `ls -l -r -o` shows, up to `limit` bytes.
+def small_object(line: str, limit: int) -> tuple[str, int, str] | None:
+    """Return object id, size and path of a regular file that a line of `ls -l -r -o` shows, up to `limit` bytes.
 
     A name with a line feed may look like a line of its own: good enough for choosing what to fetch ahead.
     """
@@ -325,4 +325,4 @@ def small_object(line: str, limit: int) -> tuple[str, int] | None:
     if found is None:
         return None
     size = int(found[1])
-    return (found[2], size) if 0 < size <= limit else None
+    return (found[2], size, found[3]) if 0 < size <= limit else None

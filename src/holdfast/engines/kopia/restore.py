@@ -16,22 +16,22 @@ from holdfast.model.failure import FailureKind
 _KEPT: Final = "lost+found"  # the file system's own, at the root of a volume
 
 
-async def restore(session: Session, snapshot: parse.Manifest, target: Path, report: Report, *, limits: Limits) -> None:
-    """Make `target` hold the snapshot's content and nothing else.
-
-    What a killed restore left behind goes first: its files may have the right length and the wrong bytes, its
-    read-only ones cannot be written over, and kopia would write through its links.
-    """
+async def restore(session: Session, snapshot: str, target: Path, report: Report, limits: Limits) -> None:
+    """Make `target` hold the snapshot's content and nothing else."""
     await asyncio.to_thread(clear, target)
     meter = parse.Meter(report)
-    arguments = argv.restore(snapshot.id, target, as_root=os.geteuid() == 0)
+    arguments = argv.restore(snapshot, target, as_root=os.geteuid() == 0)
     finished = await session.run(arguments, limits=limits, on_stderr=meter.restore)
     if finished.exit_code != 0:
         raise failures.failure("restoring", finished.exit_code, finished.stderr, FailureKind.TARGET_FULL)
 
 
 def clear(target: Path) -> None:
-    """Make `target` an empty directory; `lost+found` stays. Raises EngineFailure when it cannot be emptied."""
+    """Make `target` an empty directory; `lost+found` stays. Raises EngineFailure(NOT_EMPTY) when it cannot be.
+
+    What a killed restore left behind cannot be built upon: its files may have the right length and the wrong bytes,
+    its read-only ones cannot be written over, and kopia would write through its links.
+    """
     try:
         target.mkdir(exist_ok=True)
         with os.scandir(target) as entries:

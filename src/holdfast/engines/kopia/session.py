@@ -50,10 +50,14 @@ class Session:
             raise failures.failure(doing, finished.exit_code, finished.stderr)
         return finished.stdout
 
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
     def repository_id(self) -> str:
         """Return the id of the repository that calls in this session opened: kopia leaves its format blob here."""
         try:
-            return parse.repository_id((self.folder / "cache" / "kopia.repository").read_bytes())
+            return parse.repository_id((self.cache / "kopia.repository").read_bytes())
         except (OSError, parse.ParseError) as error:
             raise EngineFailure(FailureKind.DAMAGED, f"kopia left no id of what it opened: {error}") from error
 
@@ -69,13 +73,26 @@ class Kopia:
     name: str
 
     @contextmanager
-    def session(self, *, readonly: bool) -> Iterator[Session]:
-        """Open a session for the time of the block."""
+    def session(
+        self, *, readonly: bool, cached: bool = True, content_cache: int = argv.CONTENT_CACHE
+    ) -> Iterator[Session]:
+        """Open a session for the time of the block.
+
+        `cached=False` keeps no copy of what is read, which pays on a directory only; there is no repository_id then.
+        """
         folder = Path(tempfile.mkdtemp(prefix="kopia-", dir=self.work))
         try:
-            (folder / "cache").mkdir()
-            config = folder / "repository.config"
-            config.write_bytes(argv.configuration(self.storage, self._authority(), folder / "cache", readonly=readonly))
+            cache, config = folder / "cache", folder / "repository.config"
+            cache.mkdir()
+            config.write_bytes(
+                argv.configuration(
+                    self.storage,
+                    self._authority(),
+                    cache=cache if cached else None,
+                    content_cache=content_cache,
+                    readonly=readonly,
+                )
+            )
             yield Session(
                 folder=folder,
                 name=self.name,
