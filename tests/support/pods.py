@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from holdfast.engines import storage
 from holdfast.engines.directory import Directory
@@ -55,6 +55,8 @@ class Pod:
     engine: EngineKind
     expected_id: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    user: int | None = None
+    python: str = sys.executable
 
     @classmethod
     def create(cls, root: Path, engine: EngineKind) -> "Pod":
@@ -168,9 +170,12 @@ class Pod:
 
     async def start(self, command: str, given: Mapping[str, str]) -> Process:
         """Return the started process of a mover or a reader."""
-        argv = (sys.executable, "-W", "error", "-m", "holdfast", command)
+        argv = (self.python, "-W", "error", "-m", "holdfast", command)
         environment = self.environment(given)
-        return await asyncio.create_subprocess_exec(*argv, env=environment, stdin=None, stdout=PIPE, stderr=PIPE)
+        identity: dict[str, Any] = (
+            {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+        )
+        return await asyncio.create_subprocess_exec(*argv, env=environment, stdout=PIPE, stderr=PIPE, **identity)
 
 
 def backup(**changes: object) -> Backup:

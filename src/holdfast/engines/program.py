@@ -220,6 +220,7 @@ class Running(asyncio.SubprocessProtocol):
         self._deadline = self._last_news + program.limits.total.total_seconds()
         self._broken: Exception | None = None
         self._stopping = False
+        self._paused = False
 
     @property
     def buffered(self) -> int:
@@ -333,12 +334,15 @@ class Running(asyncio.SubprocessProtocol):
             os.killpg(self._transport.get_pid(), number)
 
     def _flow(self, *, paused: bool) -> None:
+        """Stop or go on reading stdout. Whether it is read is remembered here: Python 3.11.2 cannot tell."""
         pipe = self._transport.get_pipe_transport(1) if self._transport is not None else None
-        if isinstance(pipe, asyncio.ReadTransport) and not pipe.is_closing():
-            if paused:
-                pipe.pause_reading()
-            elif not pipe.is_reading():
-                pipe.resume_reading()
+        if paused is self._paused or not isinstance(pipe, asyncio.ReadTransport) or pipe.is_closing():
+            return
+        self._paused = paused
+        if paused:
+            pipe.pause_reading()
+        else:
+            pipe.resume_reading()
 
     def _hear_stderr(self, line: str) -> None:
         listen = self._on_stderr if self._on_stderr is not None else _all_text
