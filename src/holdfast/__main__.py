@@ -1,6 +1,12 @@
 """One image, one entry point. Movers and readers start without the command line: they start often."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.cli.wiring import DemoOrder, SandboxOrder
+    from holdfast.model.settings import Settings
 
 
 def main() -> None:
@@ -15,9 +21,35 @@ def main() -> None:
 
             reader.main()
         case _:
-            from holdfast.cli import main as cli
+            _command_line()
 
-            cli.main()
+
+def _command_line() -> None:
+    from holdfast.cli import main as cli
+    from holdfast.cli.wiring import Wiring
+
+    cli.main(Wiring(operator=_operator, sandbox=_sandbox, demo=_demo))
+
+
+# What these join is imported only when one of them is asked for.
+
+
+async def _operator(kubeconfig: Path | None, context: str | None, settings: "Settings") -> None:
+    from holdfast.assemble.operator import run_operator
+
+    await run_operator(kubeconfig, context, settings)
+
+
+async def _sandbox(order: "SandboxOrder") -> int:
+    from holdfast.assemble.laptop import run_sandbox
+
+    return await run_sandbox(order)
+
+
+async def _demo(order: "DemoOrder") -> int:
+    from holdfast.assemble.laptop import run_demo
+
+    return await run_demo(order)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""Commands that print manifests."""
+
+import os
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import click
+
+from holdfast.cli import options
+from holdfast.cli.commands.command import command
+from holdfast.cli.commands.operate import ENGINES
+from holdfast.model.repository import DirectoryStorage, EngineKind, S3Storage, Storage
+
+WINDOW: Final = timedelta(days=7)
+NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")
+KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@click.group("render")
+def render() -> None:
+    """Print manifests, for kubectl or Git."""
+
+
+@command("crds", cluster=False, output=False)
+def render_crds() -> None:
+    """Print Holdfast's kinds (CustomResourceDefinitions)."""
+    from holdfast.render import crds, repository
+
+    click.echo(repository.to_yaml(crds.definitions()), nl=False)
+
+
+@command("repository", cluster=True, output=False)
+@click.argument("name", default="default")
+@click.option("--engine", type=ENGINES, default=EngineKind.KOPIA.value, show_default=True, help="The backup program.")
+@click.option("--directory", type=click.Path(path_type=Path), help="Keep the backups in this directory of the node.")
+@click.option("--s3", metavar="ENDPOINT/BUCKET[/PREFIX]", help="Keep the backups in this bucket.")
+@click.option("--region", default="us-east-1", show_default=True, help="The bucket's region.")
+@click.option("--insecure", is_flag=True, help="Speak HTTP to the endpoint, not HTTPS.")
+@click.option("--cluster", default="", help="This cluster's name, where clusters share the repository.")
+@click.pass_context
+def render_repository(
+    context: click.Context,
+    name: str,
+    engine: str,
+    directory: Path | None,
+    s3: str | None,
+    region: str,
+    insecure: bool,
+    cluster: str,
+) -> None:
+    """Print a Repository NAME and its Secret with a new password.
+
+    Claims use the Repository named "default" unless they name another one. Keys of an S3 storage are taken from
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. The repository may be created within seven days;
+    directory and bucket must exist.
+    """
+    from holdfast.render import repository
+
+    if not NAME.fullmatch(name):
+        raise click.UsageError(f"{name!r} cannot be the name of a Repository: use a-z, 0-9, '-' and '.'.")
+    storage = _storage(directory, s3, region, insecure)
+    found = {key: os.environ[key] for key in KEYS if os.environ.get(key)}
+    objects = repository.manifests(
+        name,
+        options.asked(context).holdfast_namespace,
+        EngineKind(engine),
+        storage,
+        password=secrets.token_urlsafe(32),
+        keys=found,
+        initialize_until=datetime.now(UTC) + WINDOW,
+        cluster=cluster,
+    )
+    click.echo(repository.to_yaml(objects), nl=False)
+    click.echo(repository.WARNING, err=True)
+    missing = [key for key, value in objects[0]["stringData"].items() if value == repository.PLACEHOLDER]
+    if missing:
+        click.echo(f"Write {' and '.join(missing)} into the Secret: the environment does not name them.", err=True)
+
+
+def _storage(directory: Path | None, s3: str | None, region: str, insecure: bool) -> Storage:
+    if (directory is None) == (s3 is None):
+        raise click.UsageError("Say where the backups go: either --directory PATH or --s3 ENDPOINT/BUCKET[/PREFIX].")
+    if s3 is not None:
+        return _bucket(s3, region, insecure)
+    if directory is None or not directory.is_absolute() or ".." in directory.parts or directory == Path("/"):
+        raise click.UsageError(f"--directory {directory}: write an absolute path of a directory of its own.")
+    return DirectoryStorage(path=str(directory))
+
+
+def _bucket(text: str, region: str, insecure: bool) -> S3Storage:
+    scheme, separator, rest = text.partition("://")
+    endpoint, _, path = (rest if separator else text).partition("/")
+    bucket, _, prefix = path.partition("/")
+    if separator and scheme not in ("http", "https"):
+        raise click.UsageError(f"--s3 {text}: {scheme}:// is no way to speak S3; write ENDPOINT/BUCKET[/PREFIX].")
+    if not endpoint or not bucket:
+        raise click.UsageError(f"--s3 {text}: write ENDPOINT/BUCKET[/PREFIX], for example s3.example.org/backups/home.")
+    if scheme == "https" and separator and insecure:
+        raise click.UsageError("--insecure contradicts https://: leave one of them out.")
+    return S3Storage(
+        endpoint=endpoint,
+        bucket=bucket,
+        prefix=f"{prefix.strip('/')}/" if prefix.strip("/") else "",
+        region=region,
+        tls=not (insecure or (separator and scheme == "http")),
+    )
+
+
+render.add_command(render_crds)
+render.add_command(render_repository)

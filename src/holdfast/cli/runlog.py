@@ -1,0 +1,102 @@
+"""Where a run is: the progress that its mover prints, read from the log of its pod."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Final, Self
+
+from holdfast.cli.cluster import Cluster
+from holdfast.cli.text import counted, span
+from holdfast.kube import errors, objects
+from holdfast.model import wire
+from holdfast.model.run import Progress
+from holdfast.render import claims, names, sentences
+
+POLL_SECONDS: Final = 0.5
+STARTED: Final = frozenset({"Running", "Succeeded", "Failed"})
+
+
+async def jobs(cluster: Cluster, kind: str) -> Mapping[str, objects.Job]:
+    """Return the Jobs of one kind of run by the claim that they are for."""
+    found = await cluster.kube.list(objects.JOBS, cluster.asked.holdfast_namespace, {names.KIND: kind})
+    return {each.annotations.get(claims.CLAIM, ""): each for each in found if not each.is_deleting}
+
+
+class Logs:
+    """What the mover of each Job said last. An async context: every log is followed once, until the end."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._latest: dict[str, Progress] = {}
+        self._followed: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._followed.values():
+            task.cancel()
+        await asyncio.gather(*self._followed.values(), return_exceptions=True)
+
+    def progress(self, job: str) -> Progress | None:
+        """Return what the Job's mover said last; None while it has said nothing."""
+        if job not in self._followed:
+            self._followed[job] = asyncio.create_task(follow(self._cluster, job, partial(self._note, job)))
+        return self._latest.get(job)
+
+    def _note(self, job: str, progress: Progress) -> None:
+        self._latest[job] = progress
+
+
+async def follow(cluster: Cluster, job: str, note: Callable[[Progress], None]) -> None:
+    """Note the progress of a Job until its log ends. A log that cannot be read is no failure of the run."""
+    namespace = cluster.asked.holdfast_namespace
+    try:
+        pod = await _started(cluster, namespace, job)
+        async for line in cluster.kube.logs(namespace, pod, follow=True):
+            progress = read(line)
+            if progress is not None:
+                note(progress)
+    except errors.KubeError:
+        return
+
+
+async def _started(cluster: Cluster, namespace: str, job: str) -> str:
+    """Return the Job's pod once it has started."""
+    while True:
+        for pod in await cluster.kube.list(objects.PODS, namespace, {"batch.kubernetes.io/job-name": job}):
+            if pod.status is not None and pod.status.phase in STARTED:
+                return pod.metadata.name
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def read(line: str) -> Progress | None:
+    """Return the progress that a line of a log tells; None for a line that tells something else."""
+    try:
+        return wire.decode(Progress, line)
+    except wire.WireError:
+        return None
+
+
+def share(progress: Progress) -> float | None:
+    """Return how much is done, from 0 to 1, as far as that is known."""
+    if progress.bytes_total:
+        return min(progress.bytes_done / progress.bytes_total, 1.0)
+    if progress.files_total:
+        return min(progress.files_done / progress.files_total, 1.0)
+    return None
+
+
+def tell(progress: Progress) -> str:
+    """Return the progress as one phrase."""
+    files = counted(progress.files_done, "file")
+    if progress.files_total is not None:
+        files = f"{progress.files_done:,} of {counted(progress.files_total, 'file')}"
+    size = sentences.size(progress.bytes_done)
+    if progress.bytes_total is not None:
+        size = f"{size} of {sentences.size(progress.bytes_total)}"
+    left = ""
+    if progress.seconds_left is not None:
+        left = f", {span(timedelta(seconds=progress.seconds_left))} left"
+    return f"{progress.phase}: {files}, {size}{left}"
