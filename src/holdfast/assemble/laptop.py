@@ -28,9 +28,17 @@ OPERATOR: Final = "holdfast-operator"
 DEMO: Final = "holdfast-demo-"
 
 
-def sandbox(directory: Path, settings: Settings) -> Cluster:
-    """Return a sandbox that has our kinds and whose admission is our rule; not started."""
-    return Cluster(directory, crds.definitions(), admit=lambda *request: armed.admit(settings, *request))
+def sandbox(directory: Path, settings: Settings, environment: Mapping[str, str] | None = None) -> Cluster:
+    """Return a sandbox, not started, that has our kinds and whose admission is our rule.
+
+    `environment` is what its pods' processes get besides their own; None passes on PATH and the like.
+    """
+    return Cluster(
+        directory,
+        crds.definitions(),
+        admit=lambda *request: armed.admit(settings, *request),
+        environment=environment,
+    )
 
 
 @contextlib.asynccontextmanager

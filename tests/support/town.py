@@ -1,0 +1,307 @@
+"""A sandbox with the operator in it, as behaviour tests use it: what people write, and what they see."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from holdfast.assemble import laptop
+from holdfast.controllers import operator
+from holdfast.controllers.loop import SystemClock
+from holdfast.controllers.operator import Operator
+from holdfast.kube import errors, objects
+from holdfast.kube.client import Kube
+from holdfast.kube.objects import Kind
+from holdfast.model.settings import Settings
+from holdfast.sandbox.cluster import Cluster
+from tests.support.programs import path_with_tools
+
+T = TypeVar("T")
+
+APPS = "apps"
+PASSWORD_KEYS = {"kopia": "KOPIA_PASSWORD", "restic": "RESTIC_PASSWORD", "memory": "HOLDFAST_PASSWORD"}
+SETTINGS = Settings(first_backup_after=timedelta(0))
+
+
+@dataclass(kw_only=True)
+class Town:
+    """One cluster, one repository directory, one operator in this process (its movers and readers are not)."""
+
+    directory: Path
+    engine: str
+    cluster: Cluster
+    kube: Kube
+    settings: Settings = SETTINGS
+    operator: Operator | None = None
+    _life: asyncio.Task[None] | None = field(default=None)
+
+    @property
+    def repository(self) -> Path:
+        return self.directory / "repository"
+
+    # The operator
+
+    async def start(self) -> None:
+        """Start the operator, as a new process would."""
+        begun: asyncio.Future[Operator] = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._live(begun))
+        self._life.add_done_callback(lambda life: begun.done() or begun.set_exception(_cause(life)))
+        self.operator = await begun
+
+    async def _live(self, begun: "asyncio.Future[Operator]") -> None:
+        async with asyncio.TaskGroup() as tasks:
+            begun.set_result(await operator.control(self.kube, self.settings, SystemClock(), tasks))
+
+    async def stop(self) -> None:
+        """Stop the operator wherever it is."""
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.gather(self._life, return_exceptions=True)
+            self._life = self.operator = None
+
+    async def lose_everything(self) -> None:
+        """Lose the cluster; a new one stands in its place, with the same Repository and a new operator."""
+        await self.stop()
+        self.cluster.lose_everything()
+        await self.furnish()
+        await self.start()
+
+    # What people write
+
+    async def furnish(self, **spec: Any) -> None:
+        """Put in place the namespaces, the Secret and the Repository."""
+        for name in (self.settings.namespace, APPS):
+            await self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        await self.write_secret("correct horse")
+        await self.write_repository(**spec)
+
+    async def write_secret(self, password: str) -> None:
+        await self.kube.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "default-repository", "namespace": self.settings.namespace},
+                "stringData": {PASSWORD_KEYS[self.engine]: password},
+            }
+        )
+
+    async def write_repository(self, name: str = "default", path: Path | None = None, **spec: Any) -> None:
+        plain = {
+            "engine": self.engine,
+            "storage": {"filesystem": {"hostPath": str(path or self.repository)}},
+            "credentials": {"secretRef": {"name": "default-repository"}},
+            "initializeUntil": (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds"),
+        }
+        await self.kube.apply(
+            {
+                "apiVersion": "holdfast.dev/v1alpha1",
+                "kind": "Repository",
+                "metadata": {"name": name},
+                "spec": plain | spec,
+            }
+        )
+
+    async def claim(
+        self,
+        name: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        restore: str | None = None,
+        namespace: str = APPS,
+        storage_class: str = "standard",
+    ) -> None:
+        """Create a claim; by default with the one label."""
+        spec: dict[str, Any] = {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "64Mi"}},
+            "storageClassName": storage_class,
+        }
+        if restore is not None:
+            spec["dataSourceRef"] = {"apiGroup": "holdfast.dev", "kind": "Restore", "name": restore}
+        await self.kube.create(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {
+                    "name": name,
+                    "namespace": namespace,
+                    "labels": dict({"backup": "hourly"} if labels is None else labels),
+                    "annotations": dict(annotations or {}),
+                },
+                "spec": spec,
+            }
+        )
+
+    async def app(self, claim: str, script: str, *, name: str | None = None, namespace: str = APPS) -> None:
+        """Create a pod that runs a shell script in the claim's volume, once it may start."""
+        container = {
+            "name": "app",
+            "image": "debian",
+            "command": ["sh", "-ec", f"cd data\n{script}"],
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        }
+        await self.kube.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name or claim, "namespace": namespace},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "containers": [container],
+                    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
+                },
+            }
+        )
+
+    async def run(self, claim: str, script: str, *, name: str | None = None, namespace: str = APPS) -> str:
+        """Run a script in the claim's volume, wait for its end and return what it printed."""
+        pod = name or claim
+        await self.app(claim, script, name=pod, namespace=namespace)
+        await self.app_ended(pod, namespace=namespace)
+        lines = [line async for line in self.kube.logs(namespace, pod, follow=False)]
+        await self.remove(objects.PODS, pod, namespace)
+        return "\n".join(lines)
+
+    async def back_up(self, claim: str, namespace: str = APPS) -> str:
+        """Ask for a backup now, wait until it counts, and return the snapshot's id."""
+        before = (await self.backup(claim, namespace)).get("lastID")
+        value = str(time.time_ns())
+        await self.annotate(claim, {"holdfast.dev/backup-now": value}, namespace)
+
+        async def served() -> str | None:
+            memory = await self.backup(claim, namespace)
+            done = memory.get("servedNow") == value and memory.get("lastID") != before
+            return memory["lastID"] if done else None
+
+        return await self.until(f"{claim} is backed up", served)
+
+    async def annotate(self, claim: str, annotations: Mapping[str, str | None], namespace: str = APPS) -> None:
+        await self.kube.patch(objects.CLAIMS, claim, namespace, {"metadata": {"annotations": dict(annotations)}})
+
+    async def remove(self, kind: Kind[Any], name: str, namespace: str = APPS) -> None:
+        """Delete an object and wait until it is gone."""
+        await self.kube.delete(kind, name, namespace)
+
+        async def gone() -> bool:
+            return await self.find(kind, name, namespace) is None
+
+        await self.until(f"{kind.kind} {name} is gone", gone)
+
+    # What people see
+
+    async def find(self, kind: Kind[Any], name: str, namespace: str | None = APPS) -> Any:
+        try:
+            return await self.kube.get(kind, name, namespace)
+        except errors.NotFound:
+            return None
+
+    async def protection(self, claim: str, namespace: str = APPS) -> Mapping[str, Any]:
+        found = await self.find(objects.PROTECTIONS, claim, namespace)
+        return (found.status or {}) if found is not None else {}
+
+    async def backup(self, claim: str, namespace: str = APPS) -> Mapping[str, Any]:
+        return (await self.protection(claim, namespace)).get("backup") or {}
+
+    async def restore(self, claim: str, namespace: str = APPS) -> Mapping[str, Any]:
+        return (await self.protection(claim, namespace)).get("restore") or {}
+
+    async def is_bound(self, claim: str, namespace: str = APPS) -> bool:
+        found = await self.find(objects.CLAIMS, claim, namespace)
+        return found is not None and found.status is not None and found.status.phase == "Bound"
+
+    async def events(self, name: str) -> list[str]:
+        """Return `reason: message` of every Event on an object of this name."""
+        found = await self.kube.list(objects.EVENTS)
+        return [f"{each.reason}: {each.message}" for each in found if each.involved_object.name == name]
+
+    async def condition(self, name: str = "default") -> Mapping[str, Any]:
+        item = await self.find(objects.REPOSITORIES, name, None)
+        conditions: list[Mapping[str, Any]] = ((item.status or {}) if item is not None else {}).get("conditions") or []
+        return conditions[0] if conditions else {}
+
+    async def ready(self, name: str = "default") -> Mapping[str, Any]:
+        async def is_ready() -> Mapping[str, Any] | None:
+            found = await self.condition(name)
+            return found if found.get("status") == "True" else None
+
+        return await self.until(f"repository {name} is ready", is_ready)
+
+    async def waits(self, claim: str, reason: str, namespace: str = APPS) -> str:
+        """Wait until the claim is said to wait for this reason; return the sentence."""
+
+        async def waiting() -> str | None:
+            found = await self.restore(claim, namespace)
+            item = await self.find(objects.CLAIMS, claim, namespace)
+            fresh = item is not None and found.get("claimUID") == item.metadata.uid
+            right = found.get("phase") == "Waiting" and found.get("reason") == reason
+            return str(found["message"]) if fresh and right else None
+
+        return await self.until(f"{claim} waits for {reason}", waiting)
+
+    async def app_ended(self, pod: str, *, namespace: str = APPS) -> None:
+        async def ended() -> bool:
+            found = await self.find(objects.PODS, pod, namespace)
+            phase = found.status.phase if found is not None and found.status is not None else None
+            assert phase != "Failed", f"pod {pod} failed"
+            return phase == "Succeeded"
+
+        await self.until(f"app {pod} ended", ended)
+
+    async def settled(self) -> None:
+        """Wait until no helper object of ours is left in Holdfast's namespace."""
+        namespace = self.settings.namespace
+
+        async def clean() -> bool:
+            left = [*await self.kube.list(objects.CLAIMS, namespace), *await self.kube.list(objects.JOBS, namespace)]
+            return not left
+
+        await self.until("helpers are cleared", clean)
+
+    async def until(self, what: str, look: Callable[[], Awaitable[T | None]], seconds: float = 60) -> T:
+        """Return what `look` finds as soon as it is true; fail, saying what was waited for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = await look()
+            if found:
+                return found
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}\n{await self._picture()}"
+            await asyncio.sleep(0.05)
+
+    async def _picture(self) -> str:
+        lines: list[str] = []
+        lines += [f"{each.key}: {each.status}" for each in await self.kube.list(objects.PROTECTIONS)]
+        lines += [f"{each.key}: {each.status}" for each in await self.kube.list(objects.REPOSITORIES)]
+        for each in await self.kube.list(objects.CLAIMS):
+            lines.append(f"claim {each.key}: {each.status.phase if each.status else None}")
+        for event in await self.kube.list(objects.EVENTS):
+            lines.append(f"{event.involved_object.name}: {event.reason}: {event.message}")
+        return "\n".join(lines)
+
+
+def _cause(life: "asyncio.Task[None]") -> BaseException:
+    if life.cancelled():
+        return asyncio.CancelledError()
+    return life.exception() or RuntimeError("the operator ended")
+
+
+@contextlib.asynccontextmanager
+async def founded(directory: Path, engine: str = "memory", settings: Settings = SETTINGS) -> AsyncIterator[Town]:
+    """Yield a town whose repository is ready."""
+    (directory / "repository").mkdir()
+    cluster = laptop.sandbox(directory / "cluster", replace(settings), environment={"PATH": path_with_tools()})
+    async with cluster:
+        kube = Kube.connect(cluster.kubeconfig)
+        town = Town(directory=directory, engine=engine, cluster=cluster, kube=kube, settings=settings)
+        try:
+            await town.furnish()
+            await town.start()
+            await town.ready()
+            yield town
+        finally:
+            await town.stop()
+            await kube.aclose()
