@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from holdfast.cli import main
 from holdfast.model import intent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -22,6 +23,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 MAKE = re.compile(r"\bmake ([a-z]+)\b")
 KEY = re.compile(r"\bholdfast\.dev/([a-z-]+)\b(?!\d)")
+COMMAND = re.compile(r"\bholdfast ([a-z]+)\b")
+STARTED_BY_JOBS = {"mover", "reader"}
 SOURCE = re.compile(r"`((?:src|tools|docs)/[\w./-]*)`")
 
 
@@ -71,6 +74,14 @@ def test_every_make_target_that_is_named_exists(name: str) -> None:
     for piece in code(text_of(name)):
         missing = set(MAKE.findall(piece)) - targets
         assert not missing, f"{name} names make targets that the Makefile lacks"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_holdfast_command_that_is_named_exists(name: str) -> None:
+    commands = main.build().commands
+    for piece in code(text_of(name)):
+        named = set(COMMAND.findall(piece)) - STARTED_BY_JOBS
+        assert named <= set(commands), f"{name} names commands that holdfast does not have"
 
 
 def test_the_readme_names_the_two_commands() -> None:
