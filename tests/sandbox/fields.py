@@ -16,8 +16,8 @@ KINDS: Final = {
 }  # fmt: skip
 _SCALARS: Final = {
     "str": "string", "int": "integer", "float": "number", "bool": "boolean", "bytes": "string", "dict": "any",
-    "meta_v1.Time": "string", "meta_v1.MicroTime": "string", "resource.Quantity": "any", "util_intstr.IntOrString": "any",
-    "meta_v1.FieldsV1": "any", "runtime.RawExtension": "any",
+    "meta_v1.Time": "string", "meta_v1.MicroTime": "string", "resource.Quantity": "any",
+    "util_intstr.IntOrString": "any", "meta_v1.FieldsV1": "any", "runtime.RawExtension": "any",
 }  # fmt: skip
 
 
