@@ -1,5 +1,6 @@
 """A real S3 server for tests: versitygw over a directory, with keys made up for the session."""
 
+import contextlib
 import os
 import secrets
 import socket
@@ -63,14 +64,15 @@ def _request(words: list[str]) -> Request:
     )
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+@contextlib.contextmanager
+def running_server(root: Path, *options: str) -> Iterator[S3Server]:
+    """Run a server in the empty directory `root` on a free port; `{port}` in an option stands for it."""
     program = find_program("versitygw")
-    root = tmp_path_factory.mktemp("s3")
     for name in ("iam", "data", f"data/{BUCKET}"):
         (root / name).mkdir()
+    port = _free_port()
     server = S3Server(
-        endpoint=f"127.0.0.1:{_free_port()}",
+        endpoint=f"127.0.0.1:{port}",
         bucket=BUCKET,
         access_key=f"test-{secrets.token_hex(6)}",
         secret_key=f"test-{secrets.token_hex(16)}",
@@ -78,6 +80,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         log=root / "access.log",
     )
     arguments = ["--port", server.endpoint, "--iam-dir", str(root / "iam"), "--quiet", "--access-log", str(server.log)]
+    arguments += [option.format(port=port) for option in options]
     keys = {"ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
     with (root / "output").open("wb") as output:
         process = subprocess.Popen(
@@ -93,6 +96,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         finally:
             process.terminate()
             process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture

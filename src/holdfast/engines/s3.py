@@ -272,7 +272,10 @@ def _text(element: ElementTree.Element, name: str) -> str:
 
 
 def _reason(error: httpx2.RequestError) -> str:
-    return str(error) or type(error).__name__
+    reason = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return f"{reason}; a certificate of your own needs its CA bundle with the repository"
+    return reason
 
 
 def _trust(storage: S3Storage) -> ssl.SSLContext | bool:
