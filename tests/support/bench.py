@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Final
 from holdfast.engines import choose
 from holdfast.engines.program import Limits
 from holdfast.engines.protocol import LOST_BY_KOPIA, LOST_BY_RESTIC, Engine
-from holdfast.engines.storage import OpenStorage
+from holdfast.engines.storage import OpenStorage, open_storage
 from holdfast.model import repository
 from holdfast.model.claim import Identity
 from holdfast.model.failure import Failure
@@ -56,6 +57,22 @@ class Bench:
     def open(self, password: str = PASSWORD) -> Engine:
         """Return the engine as another process would have it."""
         return open_engine(self.kind, self.where, self.beside, self.environment, self.work, password)
+
+    def at(self, where: repository.DirectoryStorage) -> "Bench":
+        """Return the same repository at another place, to which it was copied."""
+        beside = open_storage(where, self.environment)
+        engine = open_engine(self.kind, where, beside, self.environment, self.work)
+        return replace(self, where=where, beside=beside, engine=engine)
+
+    @asynccontextmanager
+    async def with_keys(self, keys: Mapping[str, str]) -> AsyncIterator[Engine]:
+        """Hold the engine open as a process with other storage keys would have it."""
+        environment = {**self.environment, **keys}
+        beside = open_storage(self.where, environment)
+        try:
+            yield open_engine(self.kind, self.where, beside, environment, self.work)
+        finally:
+            await beside.aclose()
 
     async def backup(self, identity: Identity, source: Path, *, exclude: Sequence[str] = ()) -> str:
         """Back up `source`, whole, and return the snapshot's id."""
