@@ -15,7 +15,7 @@ from holdfast.engines import storage
 from holdfast.engines.directory import Directory
 from holdfast.model import wire
 from holdfast.model.claim import Identity
-from holdfast.model.repository import DirectoryStorage, EngineKind, Marker
+from holdfast.model.repository import DirectoryStorage, EngineKind, Marker, Storage
 from holdfast.model.run import BackedUp, Failed, Outcome, RunResult
 from holdfast.model.snapshot import Record, RecordedSnapshot
 from holdfast.model.workorder import Backup, Initialize, RepositoryAccess, Restore, Work, WorkOrder
@@ -24,6 +24,7 @@ from tests.support.programs import path_with_tools
 PASSWORD: Final = "correct horse battery staple"
 TOKEN: Final = "the reader's token"
 CLAIM: Final = Identity(namespace="web", claim="data")
+MOUNTED: Final = DirectoryStorage(path="/repository")
 PATIENCE: Final = 100.0
 
 
@@ -57,6 +58,7 @@ class Pod:
     extra: Mapping[str, str] = field(default_factory=dict)
     user: int | None = None
     python: str = sys.executable
+    place: Storage = MOUNTED
 
     @classmethod
     def create(cls, root: Path, engine: EngineKind) -> "Pod":
@@ -79,8 +81,7 @@ class Pod:
 
     def access(self) -> RepositoryAccess:
         """Return the repository as an order names it."""
-        place = DirectoryStorage(path="/repository")
-        return RepositoryAccess(engine=self.engine, storage=place, expected_id=self.expected_id)
+        return RepositoryAccess(engine=self.engine, storage=self.place, expected_id=self.expected_id)
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Return what a process of this pod is given."""
