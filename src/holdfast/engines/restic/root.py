@@ -56,7 +56,7 @@ def parse(text: str) -> RootAttributes:
             uid=int(uid),
             gid=int(gid),
             mtime_ns=int(mtime_ns),
-            xattrs={unquote(name): base64.urlsafe_b64decode(value) for name, _, value in pairs},
+            xattrs={unquote(name): base64.b64decode(value, altchars=b"-_", validate=True) for name, _, value in pairs},
         )
     except ValueError as error:
         raise EngineFailure(FailureKind.DAMAGED, f"the snapshot's tag {text!r} holds no attributes") from error
