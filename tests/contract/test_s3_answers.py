@@ -5,8 +5,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from xml.etree import ElementTree
 
+import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.engines.protocol import EngineFailure
 from holdfast.engines.s3 import Bucket, credentials_of
@@ -259,3 +263,41 @@ async def test_a_missing_ca_bundle_is_named(tmp_path: Path) -> None:
         Bucket(storage, Credentials(access_key="k", secret_key="s"))
 
     assert "ca.crt" in caught.value.failure.detail
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://host", "host/path", "user@host", "host:port", "host?x"])
+async def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
+    with pytest.raises(EngineFailure) as caught:
+        Bucket(S3Storage(endpoint=endpoint, bucket="bucket", tls=False), Credentials(access_key="k", secret_key="s"))
+
+    assert caught.value.failure.kind is FailureKind.BAD_ORDER
+    assert "host[:port]" in caught.value.failure.detail
+
+
+LISTING = b"""<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name><Prefix>b/</Prefix>\
+<KeyCount>2</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>\
+<Contents><Key>b/one</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>1</Size></Contents>\
+<Contents><Key>b/two</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>0</Size></Contents>\
+</ListBucketResult>"""
+
+
+@given(
+    data=st.data(),
+    date=st.sampled_from(["", "yesterday", "Thu, 01 Jan 2026 00:00:00 GMT", "Thu, 01 Jan 2026 00:00:00 -0000"]),
+)
+def test_no_cut_or_altered_listing_reads_as_a_shorter_one(data: st.DataObject, date: str) -> None:
+    start = data.draw(st.integers(0, len(LISTING)))
+    end = data.draw(st.integers(start, min(len(LISTING), start + 150)))
+    content = LISTING[:start] + data.draw(st.binary(max_size=3)) + LISTING[end:]
+    bucket = Bucket(
+        S3Storage(endpoint="127.0.0.1:1", bucket="bucket", prefix="b/", tls=False),
+        Credentials(access_key="k", secret_key="s"),
+    )
+    answer = httpx2.Response(200, headers={"date": date}, content=content)
+    try:
+        page = bucket._read_page("", answer)
+    except (EngineFailure, ElementTree.ParseError, ValueError):
+        return
+    assert len(page.objects) == 2
+    assert page.next is None

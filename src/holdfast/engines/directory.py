@@ -5,6 +5,7 @@ process.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -262,8 +263,7 @@ async def _in_thread(work: Callable[[], T], done: Callable[[], None]) -> T:
             outcome = work()
         except Exception as error:  # noqa: BLE001  # carried to the caller, who answers it
             outcome = error
-        # The loop may be closed by now: then nobody waits for this answer.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed by now: nobody waits for this answer
             loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=run, name="storage", daemon=True).start()

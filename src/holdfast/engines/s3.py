@@ -6,8 +6,10 @@ answers carry no code, so a missing object, a missing bucket and a stray web ser
 """
 
 import asyncio
+import hashlib
 import ipaddress
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -189,8 +191,8 @@ class Bucket:
                 raise ValueError(f"IsTruncated is {truncated!r}")
 
     def _read_object(self, element: ElementTree.Element, answer: httpx2.Response) -> StoredObject:
-        modified = datetime.fromisoformat(_text(element, "LastModified"))
-        age = parsedate_to_datetime(answer.headers.get("date", "")) - modified
+        modified = _in_utc(datetime.fromisoformat(_text(element, "LastModified")))
+        age = _in_utc(parsedate_to_datetime(answer.headers.get("date", ""))) - modified
         return StoredObject(
             key=self._relative(_text(element, "Key")),
             size=int(_text(element, "Size")),
@@ -232,9 +234,10 @@ class Bucket:
             now=datetime.now(UTC),
         )
         url = f"{self._scheme}://{self._host}{path}{'?' + query if query else ''}"
-        request = self._client.build_request(
-            method, url, headers={**headers, "accept-encoding": "identity"}, content=body
-        )
+        unsigned = {"accept-encoding": "identity"}
+        if method == "PUT":  # asked for by buckets with a retention period (Object Lock)
+            unsigned["content-md5"] = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        request = self._client.build_request(method, url, headers={**headers, **unsigned}, content=body)
         answer = await self._client.send(request, stream=True)
         try:
             content = bytearray()
@@ -271,6 +274,10 @@ def _text(element: ElementTree.Element, name: str) -> str:
     return text
 
 
+def _in_utc(time: datetime) -> datetime:
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
 def _reason(error: httpx2.RequestError) -> str:
     reason = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in reason:
@@ -293,8 +300,14 @@ def _trust(storage: S3Storage) -> ssl.SSLContext | bool:
 
 
 def _is_loopback(endpoint: str) -> bool:
-    host = httpx2.URL(f"http://{endpoint}").host
+    """Return whether the endpoint is this host, which no proxy stands before; raise BAD_ORDER when it is none."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        url = httpx2.URL(f"http://{endpoint}")
+    except httpx2.InvalidURL:
+        url = httpx2.URL("")
+    if not url.host or url.raw_path != b"/" or url.userinfo:
+        raise EngineFailure(FailureKind.BAD_ORDER, f"endpoint {endpoint!r} is not of the form host[:port]")
+    try:
+        return ipaddress.ip_address(url.host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return url.host == "localhost" or url.host.endswith(".localhost")
