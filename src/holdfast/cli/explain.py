@@ -10,10 +10,10 @@ from holdfast.cli.cluster import Claimed, Order
 from holdfast.cli.history import History
 from holdfast.cli.ledger import Row
 from holdfast.cli.text import counted, moment
-from holdfast.decide import intent, restore, schedule
+from holdfast.decide import initialize, intent, restore, schedule
 from holdfast.model.claim import ClaimPhase
 from holdfast.model.evidence import Absent, Answer, Evidence, Exists, Inventory, Unknown
-from holdfast.model.failure import Failure
+from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.intent import Intent, Protect
 from holdfast.model.protection import NoPlan
 from holdfast.model.repository import Repository
@@ -122,7 +122,7 @@ def report(claimed: Claimed, history: History | NoPlan, volume: Volume | None, n
     else:
         order = history.order
         verdict = restore.decide(history.evidence, order.mode.value, accept_partial=order.accept_partial)
-        decided, evidence = decision(verdict), history.evidence
+        decided, evidence = decision(verdict, history, now), history.evidence
         values = (*_plan(order), *_wishes(wish), *_schedule(wish, order, now))
         heard = _heard(history, now)
     return ExplainReport(
@@ -139,13 +139,18 @@ def report(claimed: Claimed, history: History | NoPlan, volume: Volume | None, n
     )
 
 
-def decision(verdict: Verdict) -> Decision:
+def decision(verdict: Verdict, history: History, now: datetime) -> Decision:
     """Return a verdict as it is told."""
     match verdict:
         case Restore() | StartEmpty():
             reason, sentence = sentences.verdict(verdict)
             name = type(verdict).__name__
             return Decision(verdict=name, reason=reason, sentence=sentence, todo="", retry_after=None)
+        case Wait(why=FailureKind.NO_MARKER, retry_after=after) if isinstance(history.found, Failure):
+            said = initialize.advice(history.order.repository.value, history.found, now)
+            return Decision(
+                verdict="Wait", reason=FailureKind.NO_MARKER.value, sentence=said, todo="", retry_after=after
+            )
         case Wait(why=why, detail=detail, retry_after=after):
             return Decision(verdict="Wait", reason=why.value, sentence=detail, todo=advice.on(why), retry_after=after)
     assert_never(verdict)
@@ -196,28 +201,29 @@ def _heard(history: History, now: datetime) -> Heard:
     seconds = (now - history.began).total_seconds()
     match found:
         case Failure():
-            silent = Witness(says=str(found), count=None, newest=None, newest_time=None, flags=())
+            silent = _silent("could not be asked")
             return Heard(began=history.began, seconds=seconds, marker=None, engine=silent, record=silent, checks=())
         case Inventory():
             answer = found.answers.get(order.identity.value)
-            if answer is None:
-                silent = Witness(says="was not asked", count=None, newest=None, newest_time=None, flags=())
-                return Heard(began=history.began, seconds=seconds, marker=None, engine=silent, record=silent, checks=())
             return Heard(
                 began=history.began,
                 seconds=seconds,
                 marker=found.marker.repository_id,
-                engine=_engine(answer),
-                record=_record(answer, found.recorded),
-                checks=tuple(_checks(found, answer, order.repository.value)),
+                engine=_engine(answer) if answer is not None else _silent("was not asked"),
+                record=_record(answer, found.recorded) if answer is not None else _silent("was not asked"),
+                checks=tuple(_checks(found, answer, order.repository.value)) if answer is not None else (),
             )
     assert_never(found)
+
+
+def _silent(why: str) -> Witness:
+    return Witness(says=why, count=None, newest=None, newest_time=None, flags=())
 
 
 def _engine(answer: Answer) -> Witness:
     listing = answer.listing
     if isinstance(listing, Failure):
-        return Witness(says=str(listing), count=None, newest=None, newest_time=None, flags=())
+        return _silent(str(listing))
     newest = listing.snapshots[-1] if listing.snapshots else None
     return Witness(
         says=counted(len(listing.snapshots), "snapshot") if newest is not None else "no snapshot, in a whole listing",
@@ -231,7 +237,7 @@ def _engine(answer: Answer) -> Witness:
 def _record(answer: Answer, recorded: int) -> Witness:
     record = answer.record
     if isinstance(record, Failure):
-        return Witness(says=str(record), count=None, newest=None, newest_time=None, flags=())
+        return _silent(str(record))
     if record is None:
         says = f"no record of it among {counted(recorded, 'record')}" if recorded else "no record of any claim"
         return Witness(says=says, count=0, newest=None, newest_time=None, flags=())

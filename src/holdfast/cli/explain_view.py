@@ -14,6 +14,7 @@ from holdfast.cli.options import Asked, Output
 from holdfast.cli.problems import ExitCode, Problem
 from holdfast.cli.text import moment, span
 from holdfast.kube import objects
+from holdfast.model.evidence import Evidence
 from holdfast.model.protection import NoPlan
 
 STYLES: Final = {"Restore": "bold green", "StartEmpty": "bold yellow", "Wait": "bold red"}
@@ -68,9 +69,7 @@ def screen(report: ExplainReport, width: int) -> Iterator[Text]:
             yield from output.indented(output.text(problem), width, 2)
         yield Text()
     if report.heard is not None:
-        yield from _heard(report.heard, width)
-        if report.evidence is not None:
-            yield from output.pairs([("evidence", output.text(explain.describe(report.evidence)))], width)
+        yield from _heard(report.heard, report.evidence, width)
         yield Text()
     yield Text("Plan", style="bold")
     yield from output.pairs(((each.name, _sourced(each)) for each in report.values), width)
@@ -88,12 +87,13 @@ def _decision(report: ExplainReport, width: int) -> Iterator[Text]:
     decided = report.decision
     when = "" if report.applies_now else "If it were created again now: "
     said = Text(when).append(WORDS[decided.verdict], style=STYLES[decided.verdict])
-    said.append_text(output.text(f" ({decided.reason}). {_sentence(decided.sentence)}"))
+    why = f" ({decided.reason})" if decided.verdict == "Wait" else ""
+    said.append_text(output.text(f"{why}. {_sentence(decided.sentence)}"))
     yield from output.indented(said, width, 0)
     if decided.todo:
         yield from output.indented(Text("What to do: ").append_text(output.text(decided.todo)), width, 0)
     if decided.retry_after is not None and report.applies_now:
-        yield output.text(f"It is tried again every {span(decided.retry_after)}, for ever.", "dim")
+        yield output.text(f"It is tried again after {span(decided.retry_after)}, and so on until it is clear.", "dim")
 
 
 def _sentence(text: str) -> str:
@@ -101,11 +101,14 @@ def _sentence(text: str) -> str:
     return f"{ended[:1].upper()}{ended[1:]}." if ended else ""
 
 
-def _heard(heard: Heard, width: int) -> Iterator[Text]:
+def _heard(heard: Heard, evidence: Evidence | None, width: int) -> Iterator[Text]:
     yield Text("Two witnesses", style="bold").append(f"  asked at {moment(heard.began)}, {heard.seconds:.1f} s", "dim")
-    yield from output.pairs([("engine lists", _witness(heard.engine)), ("our record", _witness(heard.record))], width)
+    told = [("engine lists", _witness(heard.engine)), ("our record", _witness(heard.record))]
     if heard.marker is not None:
-        yield from output.pairs([("marker", output.text(heard.marker))], width)
+        told.append(("marker", output.text(heard.marker)))
+    if evidence is not None:
+        told.append(("evidence", output.text(explain.describe(evidence))))
+    yield from output.pairs(told, width)
     for check in heard.checks:
         mark = Text("  yes  ", style="green") if check.holds else Text("  NO   ", style="bold red")
         lines = output.indented(output.text(check.what), width, 7)

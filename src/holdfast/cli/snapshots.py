@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from rich.text import Text
 
@@ -18,6 +19,8 @@ from holdfast.model.evidence import Absent, Answer, Exists, Inventory, Unknown
 from holdfast.model.failure import Failure
 from holdfast.model.snapshot import Flag, Listing, Record, RecordedSnapshot, Snapshot
 from holdfast.render import advice, sentences
+
+SHORT: Final = 16  # enough to name it by; JSON has the whole id
 
 
 class Known(StrEnum):
@@ -163,7 +166,7 @@ def _line(point: Point, now: datetime) -> Line:
         notes.append(output.text(f"cleared: {point.cleared}", "dim"))
     return Line(
         cells=(
-            output.text(point.id),
+            output.text(point.id[:SHORT]),
             output.text(moment(point.time)),
             output.text(ago(point.time, now)),
             output.text(f"{point.files:,}"),

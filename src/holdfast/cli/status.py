@@ -133,6 +133,7 @@ def report(facts: Facts) -> StatusReport:
     """Return the report, the worst first."""
     lines = [line for claim, wish in facts.claims if (line := _line(claim, wish, facts)) is not None]
     claims = tuple(sorted(lines, key=lambda line: (_rank(line.state), line.claim)))
+    shown = {line.claim for line in lines}
     living = {claim.ref for claim, _ in facts.claims}
     released = tuple(
         _told(ref, Health.RELEASED, row, "", facts.rows[ref].restoring)
@@ -144,7 +145,11 @@ def report(facts: Facts) -> StatusReport:
     )
     unprotected = tuple(
         sorted(
-            (each for claim, wish in facts.claims if (each := _unprotected(claim, wish)) is not None),
+            (
+                each
+                for claim, wish in facts.claims
+                if (each := _unprotected(claim, wish)) is not None and each.claim not in shown
+            ),
             key=lambda each: (not each.needs_review, each.why, each.claim),
         )
     )
@@ -220,6 +225,8 @@ def _restored_only(claim: Claim, facts: Facts) -> ClaimLine | None:
 def _told(ref: ClaimRef, state: Health, row: Row | None, message: str, restoring: Restoring | None) -> ClaimLine:
     if not message and state is Health.FLAGGED and row is not None:
         message = f"the newest backup is {', '.join(row.memory.flags)}"
+    if not message and state is not Health.PROTECTED and restoring is not None and restoring.phase != "Done":
+        message = restoring.message
     return ClaimLine(
         claim=str(ref),
         state=state,
@@ -289,25 +296,28 @@ def _headline(claims: Sequence[ClaimLine], repositories: Sequence[RepositoryLine
         return "No claim asks for protection: label one with backup: daily."
     if not repositories:
         return f"Nothing is protected: there is no Repository, and {counted(len(claims), 'claim')} ask for one."
-    groups = [
-        (f"{counted(len(found), 'claim')} {_are(found)}" if first else f"{len(found)} {_are(found)}")
-        for first, found in _grouped(claims)
-    ]
+    groups = _grouped(claims)
     if not well:
-        return f"No operator is at work. When it last was: {'; '.join(groups)}."
-    if all(line.state is Health.PROTECTED for line in claims):
-        return "The claim is protected." if len(claims) == 1 else f"All {len(claims)} claims are protected."
-    good = sum(line.state is Health.PROTECTED for line in claims)
-    others = [f"{len(found)} {_are(found)}" for _, found in _grouped(claims) if found[0].state is not Health.PROTECTED]
-    first = f"{good} of {counted(len(claims), 'claim')} {'is' if good == 1 else 'are'} protected"
+        told = "; ".join(f"{len(found)} {_are(found)}" for found in groups)
+        return f"No operator is at work. When it last was: {told}."
+    if len(claims) == 1:
+        first = f"{claims[0].claim} {_are(claims)}"
+    elif len(groups) == 1:
+        every = "All " if claims[0].state is Health.PROTECTED else ""
+        first = f"{every}{len(claims)} claims {_are(claims)}"
+    else:
+        good = [line for line in claims if line.state is Health.PROTECTED]
+        others = ", ".join(f"{len(found)} {_are(found)}" for found in groups if found != good)
+        first = f"{len(good) or 'None'} of {len(claims)} claims {'is' if len(good) < 2 else 'are'} protected; {others}"
     worst = claims[0]
-    why = f" {worst.claim}: {worst.message}" if worst.grade is Grade.BAD and worst.message else ""
-    return f"{first}; {', '.join(others)}.{why}"
+    why = f" {worst.claim}: {worst.message}." if worst.grade is Grade.BAD and worst.message else ""
+    return f"{first}.{why}"
 
 
-def _grouped(claims: Sequence[ClaimLine]) -> list[tuple[bool, list[ClaimLine]]]:
-    states = list(dict.fromkeys(line.state for line in claims))
-    return [(index == 0, [line for line in claims if line.state is state]) for index, state in enumerate(states)]
+def _grouped(claims: Sequence[ClaimLine]) -> list[list[ClaimLine]]:
+    """Return the claims by state, the worst state first."""
+    states = dict.fromkeys(line.state for line in claims)
+    return [[line for line in claims if line.state is state] for state in states]
 
 
 def _are(found: Sequence[ClaimLine]) -> str:

@@ -1,6 +1,5 @@
 """What every command shares: common options, and errors that end as one line and an exit code."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -38,6 +37,8 @@ def command(
 
 def finish(work: Coroutine[Any, Any, int]) -> None:
     """Run the work and end with its exit code; Ctrl-C ends with 130."""
+    import asyncio  # 25 ms that `--help` does not pay
+
     try:
         code = asyncio.run(work)
     except KeyboardInterrupt:

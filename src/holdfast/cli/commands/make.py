@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -57,6 +56,8 @@ def render_repository(
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. The repository may be created within seven days;
     directory and bucket must exist.
     """
+    import secrets
+
     from holdfast.render import repository
 
     if not NAME.fullmatch(name):
