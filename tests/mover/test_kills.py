@@ -6,11 +6,14 @@ HOLDFAST_KILLS kills of each kind and engine (3 when unset); HOLDFAST_SEED repla
 import asyncio
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from holdfast.model.failure import FailureKind
+from holdfast.model.run import BackedUp
 from holdfast.model.workorder import Delete, Initialize, Work
 from tests.support import pods, trees
 from tests.support.pods import CLAIM, Pod
@@ -88,6 +91,29 @@ async def test_a_killed_deletion_leaves_a_history_that_is_whole_or_gone(pod: Pod
         assert again.code == 0, again
         assert (await pod.run(pods.restore(first))).code == 0
         doomed = (await pod.backed_up(f"doomed-{number}")).id
+
+
+async def test_a_backup_that_is_told_to_stop_leaves_nothing_that_counts(pod: Pod, moments: random.Random) -> None:
+    await pod.initialized()
+    (pod.data / "small").write_text("precious")
+    await pod.backed_up("first")
+    (pod.data / "big").write_bytes(moments.randbytes(96 << 20))
+    async with pod.started(pods.backup(), "stopped") as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(pods.PATIENCE):
+            first = await process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        ended = await pod.ended(process)
+    assert b"Progress" in first
+    # It may have been done already when the signal came.
+    assert isinstance(ended.outcome, BackedUp) or ended.failure() == FailureKind.CANCELED
+    assert list((pod.root / "tmp").iterdir()) == []
+    assert not list((pod.repository / ".holdfast/leases").rglob("*.*"))
+    record = await pod.record()
+    assert record is not None
+    assert len(record.snapshots) == (2 if isinstance(ended.outcome, BackedUp) else 1)
+    snapshot = await pod.backed_up("again")
+    assert (await pod.run(pods.restore(snapshot))).code == 0
 
 
 def _fill(root: Path, moments: random.Random) -> None:

@@ -11,8 +11,9 @@ import pytest
 from holdfast.engines import storage
 from holdfast.engines.directory import Directory
 from holdfast.model.failure import FailureKind
+from holdfast.model.repository import EngineKind
 from holdfast.model.run import Deleted, Initialized, Restored, Verified
-from holdfast.model.snapshot import Flag
+from holdfast.model.snapshot import Flag, Loss
 from holdfast.model.workorder import Delete, Initialize, Verify
 from tests.support import pods, trees
 from tests.support.pods import CLAIM, Pod
@@ -79,6 +80,19 @@ async def test_an_initialisation_that_was_cut_short_is_finished(pod: Pod) -> Non
     assert (await pod.marker()).repository_id == ended.outcome.repository_id
     (pod.data / "file").write_text("precious")
     await pod.backed_up()
+
+
+async def test_a_note_of_a_begun_initialisation_excuses_no_data(pod: Pod) -> None:
+    await pod.initialized()
+    (pod.data / "file").write_text("precious")
+    await pod.backed_up()
+    await _leave_note(pod)
+    (pod.repository / ".holdfast/marker").unlink()
+    shutil.rmtree(pod.repository / ".holdfast/claims")
+    pod.free_leases()
+    before = pods.stored(pod.repository)
+    assert (await pod.run(Initialize(), "again")).failure() == FailureKind.NOT_EMPTY
+    assert pods.stored(pod.repository) == before
 
 
 async def _leave_note(pod: Pod) -> None:
@@ -221,3 +235,18 @@ async def test_progress_is_told_as_json_lines(memory_pod: Pod) -> None:
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert lines
     assert all(line["type"] == "Progress" for line in lines)
+
+
+async def test_names_that_an_engine_merges_are_recorded_and_explain_the_missing_files(pod: Pod) -> None:
+    await pod.initialized()
+    for name in (b"lat\xe9", b"lat\xe8", b"plain"):
+        (pod.data / os.fsdecode(name)).write_bytes(b"content")
+    snapshot = await pod.backed_up()
+    ended = await pod.run(pods.restore(snapshot))
+    assert isinstance(ended.outcome, Restored), ended
+    if pod.engine is EngineKind.KOPIA:
+        assert snapshot.losses == {Loss.NOT_UTF8: 2}
+        assert 1 <= ended.outcome.files < snapshot.files
+    else:
+        assert snapshot.losses == {}
+        assert trees.manifest(pod.target).keys() == trees.manifest(pod.data).keys()
