@@ -7,6 +7,9 @@ QUICK := --ignore tests/contract --ignore tests/behaviour -m 'not programs and n
 
 export HOLDFAST_TOOLS := $(CURDIR)/$(BIN)
 
+# Not for every recipe: setup must not find the Python of .venv, which it may make anew.
+WITH_PROGRAMS := PATH="$(CURDIR)/$(BIN):$$PATH"
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lock docs clean setup-demo setup-python
 
@@ -30,7 +33,7 @@ setup-python:
 	$(call set_up,)
 
 demo: setup-demo ## lose everything, get it back (ARGS="--engine restic")
-	@$(BIN)/holdfast demo $(ARGS)
+	@$(WITH_PROGRAMS) $(BIN)/holdfast demo $(ARGS)
 
 define static_checks
 	$(BIN)/ruff format --check .
@@ -41,7 +44,7 @@ endef
 
 test: setup ## format, lint, types, import contracts, and every test with the real programs (TESTS=tests/decide)
 	$(static_checks)
-	$(BIN)/pytest -n 2 $(ARGS) $(TESTS)
+	$(WITH_PROGRAMS) $(BIN)/pytest -n 2 $(ARGS) $(TESTS)
 
 check: setup-python ## the same without the slow tests: under a minute
 	$(static_checks)

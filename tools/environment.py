@@ -14,6 +14,8 @@ from tools.progress import Progress, SetupError
 REQUIREMENTS = places.CHECKOUT / "requirements" / "dev.txt"
 STAMP = places.ENVIRONMENT / "holdfast-setup.json"
 ENVIRONMENT_MEGABYTES = 400
+# The Python behind an activated environment: with .venv active, `python3` is the very thing that may be made anew.
+PYTHON = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
 
 
 def digest() -> str:
@@ -21,7 +23,7 @@ def digest() -> str:
     made_from = hashlib.sha256()
     for path in (REQUIREMENTS, places.CHECKOUT / "pyproject.toml"):
         made_from.update(path.read_bytes())
-    made_from.update(f"{sys.executable} {sys.version} {places.CHECKOUT}".encode())
+    made_from.update(f"{PYTHON} {sys.version} {places.CHECKOUT}".encode())
     return made_from.hexdigest()
 
 
@@ -37,7 +39,7 @@ def provide(*, cache: Path, environment: Mapping[str, str], progress: Progress) 
     with progress.step(f"Python {sys.version_info.major}.{sys.version_info.minor} environment") as step:
         discard(places.ENVIRONMENT)
         step.detail = "making .venv"
-        argv: tuple[str, ...] = (sys.executable, "-m", "venv", str(places.ENVIRONMENT))
+        argv: tuple[str, ...] = (PYTHON, "-m", "venv", str(places.ENVIRONMENT))
         progress.run(step, argv, environment=environment, log=cache / "log" / "venv.log")
 
         def show(line: str) -> None:
@@ -65,7 +67,7 @@ def need_venv() -> None:
         if importlib.util.find_spec(module) is None:
             version = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise SetupError(
-                f"{sys.executable} (Python {version}) has no module {module}.\n"
+                f"{PYTHON} (Python {version}) has no module {module}.\n"
                 f"  Debian and Ubuntu: apt-get install python{version}-venv; or name another Python:\n"
                 "  make setup PYTHON=/path/to/python3.11"
             )
