@@ -239,6 +239,26 @@ async def test_a_failed_or_cancelled_attempt_leaves_nothing_behind() -> None:
     assert await DictStorage.list(storage, "") == []
 
 
+async def test_a_conflict_in_the_storage_is_tried_again_and_told_in_the_end() -> None:
+    class Conflicting(DictStorage):
+        conflicts = 2
+
+        async def put(self, key: str, data: bytes) -> None:
+            self.conflicts -= 1
+            if self.conflicts >= 0:
+                raise EngineFailure(FailureKind.LOCKED, "a conflicting operation")
+            await super().put(key, data)
+
+    with pytest.raises(EngineFailure) as caught:
+        async with lease(Conflicting(), "x", holder="run"):
+            pytest.fail("it holds")
+    assert caught.value.failure.detail == "a conflicting operation"
+
+    patient = {"ttl": timedelta(seconds=3), "patience": timedelta(seconds=30)}
+    async with lease(Conflicting(), "x", holder="run", **patient) as held:
+        held.check()
+
+
 async def test_a_storage_that_does_not_show_what_was_written_grants_nothing() -> None:
     class Stale(DictStorage):
         async def list(self, prefix: str) -> Sequence[StoredObject]:

@@ -109,18 +109,23 @@ async def _acquire(storage: Storage, folder: str, key: str, what: str, ttl: time
     pause = ttl.total_seconds() / 60
     while True:
         began = _now()
+        held = False
         try:
-            await storage.put(key, b"")
-            others = await _others(storage, folder, key, ttl)
-        except BaseException:  # also when we are cancelled: an object left behind would keep everybody out
-            await _withdraw(storage, key)
-            raise
-        if not others and _now() < began + ttl.total_seconds():
-            return began
-        await _withdraw(storage, key)
+            others = await _compete(storage, folder, key, ttl)
+            held = not others and _now() < began + ttl.total_seconds()
+            if held:
+                return began
+            obstacle = EngineFailure(FailureKind.LOCKED, _held_by(what, others))
+        except EngineFailure as error:
+            if error.failure.kind is not FailureKind.LOCKED:
+                raise
+            obstacle = error  # two writers met in the storage itself
+        finally:
+            if not held:  # also when we are cancelled: an object left behind would keep everybody out
+                await _withdraw(storage, key)
         remaining = give_up - _now()
         if remaining <= 0:
-            raise EngineFailure(FailureKind.LOCKED, _held_by(what, others))
+            raise obstacle
         # Uneven, so that two who met do not meet again; S311: nothing secret hangs on it.
         await asyncio.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311
         pause = min(pause * 1.5, ttl.total_seconds() / 10)
@@ -138,8 +143,9 @@ class _Other:
         return self.age_seconds > self.ttl_seconds + GRACE.total_seconds()
 
 
-async def _others(storage: Storage, folder: str, own: str, ttl: timedelta) -> list[_Other]:
-    """Return who else holds or tries, having removed the dead."""
+async def _compete(storage: Storage, folder: str, own: str, ttl: timedelta) -> list[_Other]:
+    """Put our object; return who else holds or tries, having removed the dead."""
+    await storage.put(own, b"")
     found = [each for each in await storage.list(folder) if "/" not in each.key.removeprefix(folder)]
     if all(each.key != own for each in found):
         raise EngineFailure(

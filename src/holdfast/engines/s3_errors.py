@@ -20,7 +20,9 @@ _CODES: Final[Mapping[FailureKind, str]] = {
         AuthorizationHeaderMalformed IllegalLocationConstraintException InvalidBucketName NoSuchBucket NoSuchKey
         PermanentRedirect Redirect TemporaryRedirect
     """,
-    FailureKind.UNREACHABLE: "InternalError OperationAborted RequestTimeout ServiceUnavailable SlowDown Throttling",
+    # versitygw answers the last one also when another client removes the key's folder at that moment.
+    FailureKind.LOCKED: "ConditionalRequestConflict OperationAborted ExistingObjectIsDirectory",
+    FailureKind.UNREACHABLE: "InternalError RequestTimeout ServiceUnavailable SlowDown Throttling",
     FailureKind.REPOSITORY_FULL: """
         InsufficientCapacity QuotaExceeded StorageFull XMinioAdminBucketQuotaExceeded XMinioStorageFull
     """,
