@@ -287,7 +287,7 @@ class Meter:
                 phase="copying",
                 files_done=int(done),
                 bytes_done=_bytes(done_size, done_unit),
-                files_total=int(total),
+                files_total=max(int(done), int(total)),  # the root is counted when done, not before
                 bytes_total=_bytes(total_size, total_unit),
                 seconds_left=_seconds(left) if left else None,
             ),
