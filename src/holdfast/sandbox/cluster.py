@@ -207,7 +207,8 @@ class Cluster:
             soonest = min((each for each in due if each is not None), default=None)
             await asyncio.sleep(0)
             try:
-                await asyncio.wait_for(self._woken.wait(), soonest)
+                async with asyncio.timeout(soonest):
+                    await self._woken.wait()
             except TimeoutError:
                 continue
 

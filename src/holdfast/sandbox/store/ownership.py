@@ -65,7 +65,7 @@ def applied(kind: Kind, live: Json | None, wanted: Json, writer: Writer, *, forc
         raise conflict(f"Apply failed with {len(causes)} conflict(s)", causes)
     result: Json = _merge(kind.schema, live or {}, wanted)
     others = frozenset[Path]().union(*(paths for owner, paths in sets.items() if owner != writer))
-    for path in sorted(sets.get(writer, frozenset()) - mine.keys() - others, key=len, reverse=True):
+    for path in sorted(sets.get(writer, frozenset()) - mine.keys() - others, key=_items_first):
         if not any(other[: len(path) - 1] == path[:-1] for other in others if path[-1] == _SELF):
             _remove(result, path[:-1] if path[-1] == _SELF else path)
     sets[writer] = frozenset(mine)
@@ -113,6 +113,11 @@ def _member(schema: Json, key: str) -> Json:
 def _key(schema: Json, item: Any) -> str:
     keys = {key: item[key] for key in schema["x-kubernetes-list-map-keys"] if key in item}
     return f"k:{json.dumps(keys, separators=(',', ':'), sort_keys=True)}"
+
+
+def _items_first(path: Path) -> tuple[bool, int, Path]:
+    """Order removals: items before their fields (an item without its key is not found), then inner before outer."""
+    return path[-1] != _SELF, -len(path), path
 
 
 def _merge(schema: Json, live: Any, wanted: Any) -> Any:
