@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from holdfast.assemble import laptop
 from holdfast.controllers import operator
-from holdfast.controllers.loop import SystemClock
 from holdfast.controllers.operator import Operator
 from holdfast.kube import errors, objects
 from holdfast.kube.client import Kube
@@ -27,6 +26,25 @@ PASSWORD_KEYS = {"kopia": "KOPIA_PASSWORD", "restic": "RESTIC_PASSWORD", "memory
 SETTINGS = Settings(first_backup_after=timedelta(0))
 
 
+class MovableClock:
+    """The machine's clock, set ahead when a test says so; the operator and the cluster go by it, movers do not."""
+
+    PIECE = 0.05
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    async def sleep_until(self, when: datetime) -> None:
+        while (left := when - self.now()) > timedelta():  # noqa: ASYNC110 # time itself is what is waited for
+            await asyncio.sleep(min(left.total_seconds(), self.PIECE))
+
+    def jump(self, by: timedelta) -> None:
+        self._ahead += by
+
+
 @dataclass(kw_only=True)
 class Town:
     """One cluster, one repository directory, one operator in this process (its movers and readers are not)."""
@@ -35,6 +53,7 @@ class Town:
     engine: str
     cluster: Cluster
     kube: Kube
+    clock: MovableClock
     settings: Settings = SETTINGS
     operator: Operator | None = None
     _life: asyncio.Task[None] | None = field(default=None)
@@ -49,12 +68,17 @@ class Town:
         """Start the operator, as a new process would."""
         begun: asyncio.Future[Operator] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(begun))
-        self._life.add_done_callback(lambda life: begun.done() or begun.set_exception(_cause(life)))
+
+        def ended(life: "asyncio.Task[None]") -> None:
+            if not begun.done():
+                begun.set_exception(_cause(life))
+
+        self._life.add_done_callback(ended)
         self.operator = await begun
 
     async def _live(self, begun: "asyncio.Future[Operator]") -> None:
         async with asyncio.TaskGroup() as tasks:
-            begun.set_result(await operator.control(self.kube, self.settings, SystemClock(), tasks))
+            begun.set_result(await operator.control(self.kube, self.settings, self.clock, tasks))
 
     async def stop(self) -> None:
         """Stop the operator wherever it is."""
@@ -94,7 +118,7 @@ class Town:
             "engine": self.engine,
             "storage": {"filesystem": {"hostPath": str(path or self.repository)}},
             "credentials": {"secretRef": {"name": "default-repository"}},
-            "initializeUntil": (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds"),
+            "initializeUntil": (self.clock.now() + timedelta(hours=1)).isoformat(timespec="seconds"),
         }
         await self.kube.apply(
             {
@@ -293,10 +317,13 @@ def _cause(life: "asyncio.Task[None]") -> BaseException:
 async def founded(directory: Path, engine: str = "memory", settings: Settings = SETTINGS) -> AsyncIterator[Town]:
     """Yield a town whose repository is ready."""
     (directory / "repository").mkdir()
-    cluster = laptop.sandbox(directory / "cluster", replace(settings), environment={"PATH": path_with_tools()})
+    clock = MovableClock()
+    cluster = laptop.sandbox(
+        directory / "cluster", replace(settings), environment={"PATH": path_with_tools()}, now=clock.now
+    )
     async with cluster:
         kube = Kube.connect(cluster.kubeconfig)
-        town = Town(directory=directory, engine=engine, cluster=cluster, kube=kube, settings=settings)
+        town = Town(directory=directory, engine=engine, cluster=cluster, kube=kube, clock=clock, settings=settings)
         try:
             await town.furnish()
             await town.start()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from holdfast.cli.wiring import DemoOrder, SandboxOrder
 from holdfast.kube.client import Kube
 from holdfast.model.settings import Settings
 from holdfast.render import crds, names
-from holdfast.sandbox.cluster import Cluster
+from holdfast.sandbox.cluster import Cluster, utc_now
 
 Json = dict[str, Any]
 
@@ -28,16 +28,23 @@ OPERATOR: Final = "holdfast-operator"
 DEMO: Final = "holdfast-demo-"
 
 
-def sandbox(directory: Path, settings: Settings, environment: Mapping[str, str] | None = None) -> Cluster:
+def sandbox(
+    directory: Path,
+    settings: Settings,
+    environment: Mapping[str, str] | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> Cluster:
     """Return a sandbox, not started, that has our kinds and whose admission is our rule.
 
-    `environment` is what its pods' processes get besides their own; None passes on PATH and the like.
+    `environment` is what its pods' processes get besides their own; None passes on PATH and the like. `now` is the
+    cluster's clock.
     """
     return Cluster(
         directory,
         crds.definitions(),
         admit=lambda *request: armed.admit(settings, *request),
         environment=environment,
+        now=now,
     )
 
 
