@@ -93,6 +93,22 @@ async def test_a_killed_deletion_leaves_a_history_that_is_whole_or_gone(pod: Pod
         doomed = (await pod.backed_up(f"doomed-{number}")).id
 
 
+async def test_a_killed_deletion_of_everything_is_done_by_the_next_run(pod: Pod, moments: random.Random) -> None:
+    await pod.initialized()
+    (pod.data / "file").write_text("precious")
+    everything = Delete(identity=CLAIM, everything=True)
+    started = time.monotonic()
+    await pod.backed_up("first")
+    length = time.monotonic() - started
+    for number in range(KILLS):
+        await _kill_within(pod, everything, f"delete-{number}", moments.uniform(0, length))
+        ended = await pod.run(everything, f"again-{number}")
+        assert ended.code == 0, ended
+        assert await pod.record() is None
+        snapshot = await pod.backed_up(f"new-{number}")
+        assert (await pod.run(pods.restore(snapshot))).code == 0
+
+
 async def test_a_backup_that_is_told_to_stop_leaves_nothing_that_counts(pod: Pod, moments: random.Random) -> None:
     await pod.initialized()
     (pod.data / "small").write_text("precious")

@@ -72,6 +72,12 @@ async def test_without_a_password_nothing_is_asked(memory_pod: Pod) -> None:
     assert ended.failure() == FailureKind.BAD_ORDER
 
 
+async def test_without_a_place_to_work_in_a_run_fails_and_says_so(memory_pod: Pod) -> None:
+    ended = await replace(memory_pod, extra={"TMPDIR": "/nowhere"}).run(pods.backup())
+    assert (ended.code, ended.failure()) == (1, FailureKind.UNKNOWN)
+    assert "/nowhere" in ended.stderr
+
+
 async def test_a_storage_without_marker_or_of_another_repository_is_refused(memory_pod: Pod) -> None:
     assert (await memory_pod.run(pods.backup())).failure() == FailureKind.NO_MARKER
     await memory_pod.initialized()

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -113,17 +112,16 @@ async def _within_limits(order: WorkOrder, root: Path, environment: Mapping[str,
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    scratch = Path(tempfile.mkdtemp(prefix="holdfast-", dir=environment.get("TMPDIR")))
     try:
-        return await watch.run(_work(order, root, environment, scratch, limits, reporter))
+        place = environment.get("TMPDIR")
+        with tempfile.TemporaryDirectory(prefix="holdfast-", dir=place, ignore_cleanup_errors=True) as scratch:
+            return await watch.run(_work(order, root, environment, Path(scratch), limits, reporter))
     except EngineFailure as error:
         return Failed(failure=error.failure)
     except Exception as error:  # noqa: BLE001  # the edge of the process: whatever happened becomes a result
         events.exception("mover.surprised", extra={"run": order.run})
         detail = f"Something unforeseen happened ({type(error).__name__}: {error}); the mover's log has the details."
         return Failed(failure=Failure(kind=FailureKind.UNKNOWN, detail=detail))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 async def _work(

@@ -1,6 +1,7 @@
 """Fill one empty volume with a snapshot. It is handed a Reader, so it cannot write to the repository (P3)."""
 
 import ctypes
+import errno
 import os
 import re
 import shutil
@@ -108,12 +109,23 @@ def _settle(target: Path) -> Survey:
     """Return what the target holds, once all of it is on the disk."""
     handle = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
-            number = ctypes.get_errno()
-            raise EngineFailure(FailureKind.TARGET_FULL, f"the volume does not keep the data: {os.strerror(number)}")
+        _flush(handle)
+    except OSError as error:
+        kind = FailureKind.TARGET_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FailureKind.UNKNOWN
+        raise EngineFailure(kind, f"the volume does not keep the data: {error}") from error
     finally:
         os.close(handle)
     return survey.survey(target)
+
+
+def _flush(handle: int) -> None:
+    """Write the file system of `handle` to the disk; where only all can be written, all of them."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "syncfs"):
+        os.sync()
+    elif library.syncfs(handle) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _expect_explained(work: Restore, counted: Survey, recorded: tuple[RecordedSnapshot, ...]) -> None:
