@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -236,6 +236,24 @@ async def test_a_caller_that_goes_away_ends_the_program(pod: Pod) -> None:
             while _children(process.pid) or any((pod.root / "tmp").glob("holdfast-reader-*/*")):  # noqa: ASYNC110  # another process
                 await asyncio.sleep(0.02)
         assert (await reader.inventory([CLAIM])).recorded == 1
+
+
+async def test_callers_that_take_their_time_hold_up_downloads_alone(memory_pod: Pod) -> None:
+    await memory_pod.initialized()
+    (memory_pod.data / "big").write_bytes(bytes(24 << 20))
+    snapshot = await memory_pod.backed_up()
+    async with _asked(memory_pod) as reader, AsyncExitStack() as slow:
+        downloads = [reader.cat(CLAIM, snapshot.id, "big") for _ in range(4)]
+        for download in downloads:
+            await slow.enter_async_context(aclosing(download))
+            await anext(download)
+        fifth = asyncio.create_task(_content(reader, snapshot.id, "big"))
+        assert len(await reader.ls(CLAIM, snapshot.id, "")) == 1
+        assert (await reader.inventory([CLAIM])).recorded == 1
+        assert not fifth.done()
+        await downloads[0].aclose()
+        async with asyncio.timeout(pods.PATIENCE):
+            assert len(await fifth) == 24 << 20
 
 
 def _children(process: int) -> str:
