@@ -163,7 +163,7 @@ async def download(asked: Asked, text: str, path: str, to: Path | None, reposito
 
 async def save(content: AsyncIterator[bytes], target: Path) -> int:
     """Write the content beside the target and rename it once it is whole and on disk; return its bytes."""
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    part = target.with_name(f".holdfast-{secrets.token_hex(8)}.part")
     size = 0
     try:
         with part.open("xb") as file:

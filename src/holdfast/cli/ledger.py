@@ -45,7 +45,11 @@ class Row:
 
 def row(item: objects.Protection) -> Row:
     """Return what the Protection says."""
-    status = item.status or {}
+    return read_status(item.status or {})
+
+
+def read_status(status: Mapping[str, Any]) -> Row:
+    """Return what a Protection's status says; what cannot be read is as if it were not there."""
     plan, backup, restore = (_part(status, name) for name in ("plan", "backup", "restore"))
     return Row(
         state=_text(status, "state") or "",

@@ -61,8 +61,8 @@ def _row(cells: Sequence[Text], widths: Sequence[int]) -> Text:
 
 
 def indented(note: Text, width: int, indent: int = NOTE_INDENT) -> list[Text]:
-    """Return the text wrapped to the width, every line indented."""
-    if width >= UNBOUNDED:
+    """Return the text wrapped to the width, every line indented; what is to be copied (no_wrap) stays one line."""
+    if width >= UNBOUNDED or note.no_wrap:
         return [Text(" " * indent).append_text(note)]
     wrapped = note.wrap(Console(width=width), max(width - indent, 20))
     return [Text(" " * indent).append_text(line) for line in wrapped]

@@ -128,7 +128,9 @@ def _repository_line(line: RepositoryLine) -> Line:
     if not line.is_ready:
         notes.append(output.text(line.message, STYLES[Grade.BAD]))
     elif line.pin is not None:
-        notes.append(output.text(f"to pin it, write into its spec:  {line.pin}"))
+        copied = output.text(f"  {line.pin}")
+        copied.no_wrap = True
+        notes += [output.text("to pin it, write into its spec:", "dim"), copied]
     return Line(
         cells=(
             output.text("yes", STYLES[Grade.GOOD]) if line.is_ready else output.text(line.reason, STYLES[Grade.BAD]),
