@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -46,7 +46,7 @@ async def client(request: pytest.FixtureRequest, exchange: Exchange) -> AsyncIte
     await server.stop()
 
 
-async def watched(client: httpx2.AsyncClient, **query: str) -> AsyncIterator[str]:
+async def watched(client: httpx2.AsyncClient, **query: str) -> AsyncGenerator[str, None]:
     params = {"watch": "1", "timeoutSeconds": "1", **query}
     async with client.stream("GET", CONFIGMAPS, params=params) as answer:
         async for line in answer.aiter_lines():

@@ -1,6 +1,5 @@
 """Claims, volumes and who makes them: the paths that filling a claim and backing it up go."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -13,13 +12,12 @@ from tests.sandbox.objects import CLAIMS, MERGE, PODS, VOLUMES, created, has_pha
 
 pytestmark = pytest.mark.anyio
 
+EVENTS = "/api/v1/events"
 OURS = {"apiGroup": "holdfast.dev", "kind": "Restore", "name": "auto"}
 
 
-async def reasons(client: httpx2.AsyncClient, name: str) -> set[str]:
-    query = {"fieldSelector": f"involvedObject.name={name}"}
-    found = (await client.get(f"{objects.INSIDE}/events", params=query)).json()["items"]
-    return {each["reason"] for each in found}
+def reasons(events: objects.Json, name: str) -> set[str]:
+    return {each["reason"] for each in events["items"] if each["involvedObject"]["name"] == name}
 
 
 async def patched(client: httpx2.AsyncClient, path: str, patch: objects.Json) -> objects.Json:
@@ -34,9 +32,7 @@ async def test_a_claim_waits_for_its_pod_and_its_directory_goes_with_it(
 ) -> None:
     claim = await created(client, CLAIMS, objects.claim("c"))
     assert claim["spec"]["storageClassName"] == "standard"
-    async with asyncio.timeout(10):
-        while "WaitForFirstConsumer" not in await reasons(client, "c"):
-            await asyncio.sleep(0.02)
+    await until(client, EVENTS, lambda found: "WaitForFirstConsumer" in reasons(found, "c"))
     await created(client, PODS, objects.pod("p", "mkdir d; echo x > c/f; chmod 0 c/f; sleep 600", claims={"/c": "c"}))
     pod = await until(client, f"{PODS}/p", has_phase("Running"))
 
@@ -68,7 +64,7 @@ async def test_a_claim_with_our_source_is_filled_through_another_and_handed_over
         lambda item: "volume.kubernetes.io/storage-provisioner" in item["metadata"]["annotations"],
     )
     node = held["metadata"]["annotations"]["volume.kubernetes.io/selected-node"]
-    assert await reasons(client, "c") >= {"ExternalProvisioning"}
+    await until(client, EVENTS, lambda found: "ExternalProvisioning" in reasons(found, "c"))
 
     prime = objects.claim("prime")
     prime["metadata"]["annotations"] = {"volume.kubernetes.io/selected-node": node}
@@ -191,7 +187,7 @@ async def test_a_node_that_is_gone_is_chosen_anew(client: httpx2.AsyncClient) ->
         f"{CLAIMS}/c",
         lambda item: "volume.kubernetes.io/selected-node" not in item["metadata"]["annotations"],
     )
-    assert "ProvisioningFailed" in await reasons(client, "c")
+    await until(client, EVENTS, lambda found: "ProvisioningFailed" in reasons(found, "c"))
 
 
 async def test_the_provisioner_deletes_no_directory_but_its_own(
@@ -217,8 +213,5 @@ async def test_the_provisioner_deletes_no_directory_but_its_own(
     }
     await created(client, VOLUMES, volume)
 
-    query = {"fieldSelector": "reason=VolumeFailedDelete"}
-    async with asyncio.timeout(10):
-        while not (await client.get("/api/v1/events", params=query)).json()["items"]:
-            await asyncio.sleep(0.02)
+    await until(client, EVENTS, lambda found: "VolumeFailedDelete" in reasons(found, "v"))
     assert foreign.is_dir()
