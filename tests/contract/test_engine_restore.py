@@ -159,7 +159,7 @@ async def test_a_files_content_is_streamed(bench: Bench, saved: Saved) -> None:
     chunks = [chunk async for chunk in reader.cat(saved.identity, saved.snapshot, "big")]
     assert len(chunks) > 1
     assert b"".join(chunks) == (saved.source / "big").read_bytes()
-    for name in ("two\nlines", "back\\slash*?[x]", "-dash", "deep/er/below.bin", "empty", "sparse"):
+    for name in ("two\nlines", "back\\slash*?[x]", "-dash", "100%d %3D", "deep/er/below.bin", "empty", "sparse"):
         assert await content(reader, saved, name) == (saved.source / name).read_bytes(), name
 
 

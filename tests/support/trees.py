@@ -100,6 +100,7 @@ def _files(root: Path) -> None:
     (root / "two\nlines").write_bytes(b"newline in the name")
     (root / " spaces  and 'quotes\" ").write_bytes(b"spaces")
     (root / "back\\slash*?[x]").write_bytes(b"globs")
+    (root / "100%d %3D").write_bytes(b"formats")
     (root / "-dash").write_bytes(b"an option?")
     (root / "naïve – 名前" / "ÿ").write_bytes(b"unicode")
     (root / ("long" * 60)).write_bytes(b"a name of 240 bytes")

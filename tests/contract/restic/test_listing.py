@@ -44,7 +44,7 @@ def folder_of(bench: Bench, identity: Identity) -> Path:
     return Path(bench.where.path) / "restic" / identity.namespace / identity.claim
 
 
-def restic(bench: Bench, identity: Identity, *arguments: str) -> subprocess.Popen[bytes]:
+def restic(bench: Bench, identity: Identity, *arguments: str, directory: Path | None = None) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         **bench.environment,
@@ -53,7 +53,11 @@ def restic(bench: Bench, identity: Identity, *arguments: str) -> subprocess.Pope
         "HOME": str(bench.work),
     }
     return subprocess.Popen(
-        ["restic", "--no-cache", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["restic", "--no-cache", *arguments],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -118,6 +122,9 @@ async def test_a_snapshot_that_cannot_be_read_makes_the_listing_partial(bench: B
         failure = await doubt(bench, identity)
         assert failure.kind is FailureKind.PARTIAL_LISTING
         assert path.name[:8] in failure.detail
+        with pytest.raises(EngineFailure) as caught:
+            await bench.open().restore(identity, path.name, tmp_path / "target", unheard)
+        assert caught.value.failure.kind is FailureKind.DAMAGED
         path.write_bytes(whole)
     assert len(await bench.listed(identity)) == 2
 

@@ -85,8 +85,8 @@ def snapshots() -> tuple[str, ...]:
 
 
 def snapshot(snapshot_id: str) -> tuple[str, ...]:
-    """Print one snapshot, its tags included."""
-    return ("cat", "snapshot", snapshot_id, "--json", "--no-lock")
+    """Print a list of one snapshot, its tags included; `cat snapshot` would take a "%" in them for a format."""
+    return (*snapshots(), snapshot_id)
 
 
 def tree(snapshot_id: str, path: str) -> tuple[str, ...]:

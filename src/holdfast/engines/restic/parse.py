@@ -160,8 +160,11 @@ def _snapshot(identity: Identity, found: _Snapshot) -> Snapshot:
 
 
 def notes(text: bytes) -> Notes:
-    """Return what we noted with a snapshot, as `cat snapshot` prints it."""
-    tags = argv.tags_of(_decoded(_Tags, text, "snapshot").tags)
+    """Return what we noted with a snapshot, from a list of only that one."""
+    found = _decoded(list[_Tags], text, "snapshot")
+    if len(found) != 1:  # restic leaves out what it cannot read, with exit code 0
+        raise EngineFailure(FailureKind.DAMAGED, "the snapshot is in the storage, and restic cannot read it")
+    tags = argv.tags_of(found[0].tags)
     return Notes(root=tags.get(argv.ROOT_TAG), empty=argv.EMPTY_TAG in tags)
 
 

@@ -16,7 +16,7 @@ from holdfast.model.failure import FailureKind
 from holdfast.model.repository import Storage
 from holdfast.model.run import Progress
 
-SHORT: Final = Limits(total=timedelta(minutes=5), inactivity=timedelta(minutes=2))
+SHORT: Final = Limits(total=timedelta(minutes=10), inactivity=timedelta(minutes=5))
 
 
 class Restic:
