@@ -11,10 +11,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from holdfast.sandbox.store import requests, selectors
 from holdfast.sandbox.store.history import Watch
+from holdfast.sandbox.store.lifecycle import Deletion
+from holdfast.sandbox.store.messages import Answer, Request
 from holdfast.sandbox.store.ownership import Writer
 from holdfast.sandbox.store.refusal import Refusal, forbidden
-from holdfast.sandbox.store.requests import Answer, Request
-from holdfast.sandbox.store.store import Deletion, Store
+from holdfast.sandbox.store.store import Store
 from holdfast.sandbox.store.values import Json
 from tests.sandbox import fields, objects
 

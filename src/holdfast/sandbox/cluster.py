@@ -30,9 +30,9 @@ from holdfast.sandbox.faults import Faults
 from holdfast.sandbox.journal import Journal
 from holdfast.sandbox.server import Server
 from holdfast.sandbox.store.history import Change
+from holdfast.sandbox.store.messages import Logs
 from holdfast.sandbox.store.ownership import Writer
 from holdfast.sandbox.store.refusal import bad_request
-from holdfast.sandbox.store.requests import Logs
 from holdfast.sandbox.store.store import DEFAULT_CLASS, Admit, Store
 from holdfast.sandbox.store.values import Json
 from holdfast.sandbox.transport import StoreTransport
@@ -201,11 +201,13 @@ class Cluster:
 
     async def _drive(self) -> None:
         """Let each part take its step whenever something changed or is due."""
+        loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()
+            began = loop.time()
             due = [self._stepped(actor) for actor in self._actors]
             soonest = min((each for each in due if each is not None), default=None)
-            await asyncio.sleep(0)
+            await asyncio.sleep(loop.time() - began)  # requests get as much time as the parts do
             try:
                 async with asyncio.timeout(soonest):
                     await self._woken.wait()

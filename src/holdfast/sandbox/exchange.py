@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from holdfast.sandbox.faults import Broken, Fault, FaultKind, Faults, refusal
-from holdfast.sandbox.store import requests
+from holdfast.sandbox.store import messages, requests
 from holdfast.sandbox.store.history import Change
+from holdfast.sandbox.store.messages import Answer, Logs, Request, Watching
 from holdfast.sandbox.store.refusal import Refusal, bad_request
-from holdfast.sandbox.store.requests import Answer, Logs, Request, Watching
 from holdfast.sandbox.store.store import Store
 
 BOOKMARK_SECONDS: Final = 60.0
@@ -84,13 +84,13 @@ class Exchange:
         self.store.listeners.add(wake)
         try:
             for event, item in watching.first:
-                yield requests.line(event, item)
+                yield messages.line(event, item)
                 if event == "ERROR":
                     return
             while not self.stopping.is_set():
                 woken.clear()
                 for event, item in watching.watch.take():
-                    yield requests.line(event, item)
+                    yield messages.line(event, item)
                     if event == "ERROR":
                         return
                 now = loop.time()
@@ -108,7 +108,7 @@ class Exchange:
         if fault.kind is FaultKind.GONE_IN_STREAM:
             gone = refusal(fault.kind)
             assert gone is not None
-            yield requests.line("ERROR", gone.status())
+            yield messages.line("ERROR", gone.status())
             return
         if fault.kind is FaultKind.SILENT:
             await self.stopping.wait()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from holdfast.sandbox.store.messages import Request
 from holdfast.sandbox.store.refusal import Refusal
-from holdfast.sandbox.store.requests import Request
 
 
 class Broken(Exception):

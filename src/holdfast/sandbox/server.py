@@ -12,8 +12,8 @@ import uvicorn
 from holdfast.sandbox.exchange import Exchange, Stream
 from holdfast.sandbox.faults import Broken
 from holdfast.sandbox.store import requests
+from holdfast.sandbox.store.messages import Answer, Request
 from holdfast.sandbox.store.refusal import Refusal
-from holdfast.sandbox.store.requests import Answer, Request
 
 _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _STOP_SECONDS: Final = 5

@@ -8,7 +8,7 @@ import httpx2
 
 from holdfast.sandbox.exchange import Exchange, Stream
 from holdfast.sandbox.faults import Broken
-from holdfast.sandbox.store.requests import Request
+from holdfast.sandbox.store.messages import Request
 
 
 class StoreTransport(httpx2.AsyncBaseTransport):

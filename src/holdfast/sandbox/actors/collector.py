@@ -5,7 +5,8 @@ from typing import Final
 
 from holdfast.sandbox.store.claims import CLAIM_FINALIZER, VOLUME_FINALIZER
 from holdfast.sandbox.store.kinds import Kind
-from holdfast.sandbox.store.store import Deletion, Store
+from holdfast.sandbox.store.lifecycle import Deletion
+from holdfast.sandbox.store.store import Store
 from holdfast.sandbox.store.values import Json, at, owners
 
 _BACKGROUND: Final = Deletion(propagation="Background")

@@ -6,7 +6,8 @@ from typing import Final
 
 from holdfast.sandbox.actors import reporting
 from holdfast.sandbox.actors.jobs import create_pod
-from holdfast.sandbox.store.store import Deletion, Store
+from holdfast.sandbox.store.lifecycle import Deletion
+from holdfast.sandbox.store.store import Store
 from holdfast.sandbox.store.values import Json, at
 
 HASH_LABEL: Final = "pod-template-hash"

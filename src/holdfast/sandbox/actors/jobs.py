@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from holdfast.sandbox.actors import reporting
+from holdfast.sandbox.store.lifecycle import Deletion
 from holdfast.sandbox.store.ownership import Writer
 from holdfast.sandbox.store.refusal import Refusal
-from holdfast.sandbox.store.store import Deletion, Store
+from holdfast.sandbox.store.store import Store
 from holdfast.sandbox.store.values import Json, at
 
 RETRY: Final = timedelta(seconds=10)

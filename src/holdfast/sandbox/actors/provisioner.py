@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.sandbox.actors import matching, reporting
+from holdfast.sandbox.store.lifecycle import Deletion
 from holdfast.sandbox.store.ownership import Writer
-from holdfast.sandbox.store.store import Deletion, Store
+from holdfast.sandbox.store.store import Store
 from holdfast.sandbox.store.values import Json, at
 
 DIRECTORY: Final = "sandbox.holdfast.dev/directory"

@@ -11,7 +11,8 @@ from holdfast.sandbox.actors import containers, reporting
 from holdfast.sandbox.actors.containers import CannotStart, Home
 from holdfast.sandbox.actors.processes import Launcher, Probe, Running
 from holdfast.sandbox.actors.provisioner import remove_tree
-from holdfast.sandbox.store.store import Deletion, Store
+from holdfast.sandbox.store.lifecycle import Deletion
+from holdfast.sandbox.store.store import Store
 from holdfast.sandbox.store.values import Json, at
 
 MESSAGE_BYTES: Final = 4096

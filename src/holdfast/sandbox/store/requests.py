@@ -3,101 +3,22 @@
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from holdfast.sandbox.store import discovery, schema, selectors
-from holdfast.sandbox.store.history import Place, Watch
+from holdfast.sandbox.store.history import Place
 from holdfast.sandbox.store.kinds import Kind
+from holdfast.sandbox.store.lifecycle import Deletion
+from holdfast.sandbox.store.messages import Answer, Logs, Request, Target, Watching
 from holdfast.sandbox.store.ownership import Writer
 from holdfast.sandbox.store.refusal import Cause, Refusal, bad_request, invalid, required
-from holdfast.sandbox.store.store import Deletion, Store
+from holdfast.sandbox.store.store import Store
 from holdfast.sandbox.store.values import Json
 
 _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = ("application/apply-patch+yaml", "application/apply-patch+json")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One HTTP request, as far as an API server looks at it."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json"
-    user_agent: str = ""
-    body: bytes = b""
-
-    @staticmethod
-    def read(method: str, target: str, headers: Mapping[str, str], body: bytes) -> "Request":
-        """Return the request with that request target; header names are in lower case."""
-        path, _, query = target.partition("?")
-        return Request(
-            method=method,
-            path=unquote(path),
-            query=dict(parse_qsl(query, keep_blank_values=True)),
-            content_type=headers.get("content-type", "").partition(";")[0].strip(),
-            user_agent=headers.get("user-agent", ""),
-            body=body,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A whole answer."""
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-    warnings: tuple[str, ...] = ()
-    retry_after_seconds: int | None = None
-
-    def warning_headers(self) -> tuple[str, ...]:
-        """Return the values of the Warning headers."""
-        escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in self.warnings)
-        return tuple(f'299 - "{text}"' for text in escaped)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watching:
-    """A stream of events: first what is there already, then what the watch brings."""
-
-    watch: Watch
-    kind: Kind
-    first: tuple[tuple[str, Json], ...]
-    bookmarks: bool
-    timeout_seconds: float
-
-    def bookmark(self) -> bytes:
-        """Return the line that says how far this watch has come."""
-        meta = {"resourceVersion": str(self.watch.version), "creationTimestamp": None}
-        item = {"kind": self.kind.kind, "apiVersion": self.kind.api_version, "metadata": meta}
-        return line("BOOKMARK", item)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logs:
-    """The log of a pod is asked for; whoever runs the pods has it."""
-
-    namespace: str
-    name: str
-    uid: str
-    follow: bool
-    tail_lines: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a path names: a kind, and in it perhaps a namespace, an object and a subresource."""
-
-    kind: Kind
-    namespace: str = ""
-    name: str = ""
-    subresource: str = ""
 
 
 def answer(store: Store, request: Request) -> Answer | Watching | Logs:
@@ -123,11 +44,6 @@ def refused(refusal: Refusal) -> Answer:
         body=msgspec.json.encode(refusal.status()),
         retry_after_seconds=retry if isinstance(retry, int) else None,
     )
-
-
-def line(event: str, item: Json) -> bytes:
-    """Return one line of a watch."""
-    return msgspec.json.encode({"type": event, "object": item}) + b"\n"
 
 
 def verb(request: Request, target: Target) -> str:

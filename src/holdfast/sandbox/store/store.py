@@ -6,12 +6,13 @@ A stored object is never changed in place, so whoever got one may keep it.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
-from holdfast.sandbox.store import claims, kinds, names, ownership, rules, schema
+from holdfast.sandbox.store import claims, kinds, lifecycle, names, ownership, rules, schema
 from holdfast.sandbox.store.history import Change, History, Key, Place, Watch
 from holdfast.sandbox.store.kinds import Kind
+from holdfast.sandbox.store.lifecycle import Deletion
 from holdfast.sandbox.store.ownership import Writer
 from holdfast.sandbox.store.refusal import (
     Cause,
@@ -32,21 +33,6 @@ Admit = Callable[[str, Json, Json | None, Json | None], "Json | Refusal"]
 
 DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 _KEPT_ON_CREATE: Final = ("name", "namespace", "generateName", "labels", "annotations", "finalizers", "ownerReferences")
-_STAMPED: Final = (
-    "uid", "creationTimestamp", "generateName", "generation", "resourceVersion", "deletionTimestamp",
-    "deletionGracePeriodSeconds", "managedFields",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deletion:
-    """How an object is to be deleted. `propagation`: Background, Foreground, Orphan, or "" for the kind's own."""
-
-    propagation: str = ""
-    grace_seconds: int | None = None
-    uid: str | None = None
-    version: str | None = None
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,10 +198,10 @@ class Store:
             raise conflict(f"Precondition failed: ResourceVersion: {deletion.version}").about(
                 kind.group, kind.plural, name
             )
-        new = self._dying(kind, old, deletion)
+        new = lifecycle.dying(kind, old, deletion, self.now())
         if deletion.dry_run:
             return new, False
-        if _is_done(kind, new):
+        if lifecycle.is_done(kind, new):
             return self._remove(kind, old), True
         return self._commit(kind, old, new), False
 
@@ -227,7 +213,7 @@ class Store:
         if old is None:
             return None
         new: Json = merged(old, dict(change))
-        if _is_done(kind, new) and "deletionTimestamp" in new["metadata"]:
+        if lifecycle.is_done(kind, new) and "deletionTimestamp" in new["metadata"]:
             return self._remove(kind, old)
         return self._commit(kind, old, new)
 
@@ -248,7 +234,7 @@ class Store:
         for key, item in objects:
             if key == ("apiextensions.k8s.io", "customresourcedefinitions"):
                 self._serve(kinds.custom(item))
-            self.objects.setdefault(key, {})[_place(item)] = item
+            self.objects.setdefault(key, {})[lifecycle.place(item)] = item
 
     def wiped(self) -> None:
         """Forget everything, as when a cluster is lost: a new one begins, and every older watch is expired."""
@@ -320,12 +306,12 @@ class Store:
 
     def _write(self, kind: Kind, old: Json, item: Json, writer: Writer, dry_run: bool) -> Json:
         self._check_version(kind, old, item)
-        shown = _overlaid(kind, old, item, writer.subresource)
+        shown = lifecycle.overlaid(kind, old, item, writer.subresource)
         managed = ownership.tracked(kind, old, shown, writer, self._time())
         return self._update(kind, old, item, managed, writer.subresource, dry_run)
 
     def _update(self, kind: Kind, old: Json, item: Json, managed: list[Json], subresource: str, dry_run: bool) -> Json:
-        new = rules.defaulted(kind, _overlaid(kind, old, item, subresource))
+        new = rules.defaulted(kind, lifecycle.overlaid(kind, old, item, subresource))
         if not subresource:
             new = self._admitted("UPDATE", new, old, self._namespace_object(kind, new))
         if kind.kind == "PersistentVolumeClaim" and not kind.custom:
@@ -334,7 +320,7 @@ class Store:
         self._check(kind, new, rules.change_faults(kind, old, new))
         if dry_run:
             return new
-        if "deletionTimestamp" in old["metadata"] and _is_done(kind, new):
+        if "deletionTimestamp" in old["metadata"] and lifecycle.is_done(kind, new):
             return self._remove(kind, old)
         return self._commit(kind, old, new)
 
@@ -343,20 +329,20 @@ class Store:
         if old is not None:
             if old == new:
                 return old
-            if kind.counts_generation and _content(old) != _content(new):
+            if kind.counts_generation and lifecycle.content(old) != lifecycle.content(new):
                 new = {**new, "metadata": {**new["metadata"], "generation": old["metadata"]["generation"] + 1}}
         self.version += 1
         new = {**new, "metadata": {**new["metadata"], "resourceVersion": str(self.version)}}
-        self.objects[kind.key][_place(new)] = new
+        self.objects[kind.key][lifecycle.place(new)] = new
         if kind.kind == "CustomResourceDefinition":
             self._serve(kinds.custom(new))
-        self._log(Change(version=self.version, key=kind.key, place=_place(new), old=old, new=new))
+        self._log(Change(version=self.version, key=kind.key, place=lifecycle.place(new), old=old, new=new))
         return new
 
     def _remove(self, kind: Kind, old: Json) -> Json:
         self.version += 1
-        del self.objects[kind.key][_place(old)]
-        change = Change(version=self.version, key=kind.key, place=_place(old), old=old, new=None)
+        del self.objects[kind.key][lifecycle.place(old)]
+        change = Change(version=self.version, key=kind.key, place=lifecycle.place(old), old=old, new=None)
         self._log(change)
         if kind.kind == "CustomResourceDefinition":
             self._undefine(old)
@@ -367,42 +353,6 @@ class Store:
         for listener in tuple(self.listeners):
             listener(change)
 
-    def _dying(self, kind: Kind, old: Json, deletion: Deletion) -> Json:
-        meta = dict(old["metadata"])
-        finalizers = [each for each in meta.get("finalizers") or () if each not in ("orphan", "foregroundDeletion")]
-        propagation = deletion.propagation or ("Orphan" if kind.kind == "Job" and not kind.custom else "Background")
-        match propagation:
-            case "Orphan":
-                finalizers.append("orphan")
-            case "Foreground":
-                finalizers.append("foregroundDeletion")
-            case "Background":
-                pass
-            case _:
-                raise invalid("DeleteOptions", "", [wrong("propagationPolicy", f"{propagation!r} is not supported")])
-        meta["finalizers"] = finalizers
-        if not finalizers:
-            del meta["finalizers"]
-        grace = self._grace(kind, old, deletion)
-        if "deletionTimestamp" not in meta or grace < meta.get("deletionGracePeriodSeconds", 0):
-            meta["deletionTimestamp"] = _stamp(self.now() + timedelta(seconds=grace))
-            meta["deletionGracePeriodSeconds"] = grace
-            if kind.counts_generation and "deletionTimestamp" not in old["metadata"]:
-                meta["generation"] += 1
-        new = {**old, "metadata": meta}
-        if kind.kind == "Namespace" and not kind.custom:
-            new["status"] = {**(old.get("status") or {}), "phase": "Terminating"}
-        return new
-
-    def _grace(self, kind: Kind, old: Json, deletion: Deletion) -> int:
-        if kind.kind != "Pod" or kind.custom:
-            return 0
-        finished = at(old, "status", "phase") in ("Succeeded", "Failed")
-        if finished or not at(old, "spec", "nodeName"):
-            return 0
-        own: int = at(old, "spec", "terminationGracePeriodSeconds")
-        return own if deletion.grace_seconds is None else deletion.grace_seconds
-
     def _check(self, kind: Kind, item: Json, more: Iterable[Cause]) -> None:
         causes = [*names.faults(kind, item["metadata"]), *rules.faults(kind, item), *more]
         if causes:
@@ -412,13 +362,13 @@ class Store:
         given = item["metadata"].get("resourceVersion")
         if given and given != old["metadata"]["resourceVersion"]:
             message = "the object has been modified; please apply your changes to the latest version and try again"
-            raise conflict(f'Operation cannot be fulfilled on {kind.plural} "{_place(old)[1]}": {message}').about(
-                kind.group, kind.plural, _place(old)[1]
-            )
+            raise conflict(
+                f'Operation cannot be fulfilled on {kind.plural} "{lifecycle.place(old)[1]}": {message}'
+            ).about(kind.group, kind.plural, lifecycle.place(old)[1])
 
     def _check_uid(self, kind: Kind, old: Json, item: Json) -> None:
         if item["metadata"].get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-            raise invalid(kind.kind, _place(old)[1], [wrong("metadata.uid", "field is immutable")])
+            raise invalid(kind.kind, lifecycle.place(old)[1], [wrong("metadata.uid", "field is immutable")])
 
     def _exists(self, kind: Kind, namespace: str, name: str) -> bool:
         return bool(name) and self.find(kind, namespace, name) is not None
@@ -479,44 +429,4 @@ class Store:
         del self.kinds[kind.key], self.objects[kind.key]
 
     def _time(self) -> str:
-        return _stamp(self.now())
-
-
-def _stamp(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _place(item: Json) -> Place:
-    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
-
-
-def _content(item: Json) -> list[tuple[str, Any]]:
-    return [(key, value) for key, value in item.items() if key not in ("metadata", "status")]
-
-
-def _is_done(kind: Kind, item: Json) -> bool:
-    """Return whether nothing holds the object any more, once its deletion was asked for."""
-    meta = item["metadata"]
-    if meta.get("finalizers") or (
-        kind.kind == "Pod" and not kind.custom and meta.get("deletionGracePeriodSeconds", 0) > 0
-    ):
-        return False
-    return not (kind.kind == "Namespace" and not kind.custom and at(item, "spec", "finalizers"))
-
-
-def _overlaid(kind: Kind, old: Json, item: Json, subresource: str) -> Json:
-    """Return `old` with what this write may change taken from `item`."""
-    meta = {key: value for key, value in item["metadata"].items() if key not in _STAMPED}
-    meta |= {key: old["metadata"][key] for key in _STAMPED if key in old["metadata"]}
-    if subresource == "status":
-        status = {"status": item["status"]} if "status" in item else {}
-        rest = {key: value for key, value in old.items() if key != "status"}
-        return {**rest, **status, "metadata": old["metadata"] if kind.custom else meta}
-    result = {**item, "metadata": meta}
-    if kind.has_status:
-        result.pop("status", None)
-        if "status" in old:
-            result["status"] = old["status"]
-    if kind.kind == "Namespace" and not kind.custom:
-        result["spec"] = old["spec"]
-    return result
+        return lifecycle.stamp(self.now())
