@@ -54,6 +54,7 @@ MEANING = {
     "s3-refused": FailureKind.UNREACHABLE,
     "s3-slow-down": FailureKind.UNREACHABLE,
     "s3-timeout": FailureKind.UNREACHABLE,
+    "s3-tls-unknown-authority": FailureKind.UNREACHABLE,
     "s3-unauthorized": FailureKind.FORBIDDEN,
     "s3-unavailable": FailureKind.UNREACHABLE,
     "s3-unknown-key": FailureKind.FORBIDDEN,

@@ -160,8 +160,9 @@ class KopiaEngine:
     async def maintain(self, identity: Identity | None, *, full: bool) -> None:  # noqa: ARG002  one repository for all
         await self.version()
         before = await self._maintenance_runs()
+        limits = Limits(total=self._limits.total, inactivity=self._limits.total)  # it works for hours without a word
         with self._kopia.session(readonly=False) as session:
-            finished = await session.run(argv.maintain(full=full), limits=self._limits)
+            finished = await session.run(argv.maintain(full=full), limits=limits)
         if finished.exit_code != 0:
             raise failures.failure("maintenance", finished.exit_code, finished.stderr)
         new = await self._maintenance_runs() - before

@@ -50,6 +50,7 @@ _ROWS: Final[tuple[tuple[FailureKind, str], ...]] = (
     (FailureKind.UNREACHABLE, _STORAGE + r"We encountered an internal error\. Please try again\."),
     (FailureKind.UNREACHABLE, _STORAGE + r"Please reduce your request rate\."),
     (FailureKind.UNREACHABLE, _STORAGE + r'Get "[^"]*": .*: (?:connect: connection refused|no such host)'),
+    (FailureKind.UNREACHABLE, _STORAGE + r'Get "[^"]*": tls: failed to verify certificate: .*'),
     (FailureKind.UNREACHABLE, _STORAGE + r'Get "[^"]*": Connection closed by foreign host .*'),
     (FailureKind.UNREACHABLE, _STORAGE + r"unexpected EOF"),
     (FailureKind.NOT_EMPTY, r"unable to get repository storage: found existing data in storage location"),

@@ -6,6 +6,7 @@ ahead, for whatever reason, kopia asks for itself.
 """
 
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -38,20 +39,21 @@ class Small:
 
 
 async def prefetch(session: Session, small: Sequence[Small], limits: Limits, bound: int) -> None:
-    """Fetch the packs of small files into the session's cache, at most about `bound` bytes of them.
+    """Fetch the packs of small files into the session's cache, at most about `bound` bytes or half of its free disk.
 
     Packs may hold more of others than of us: it stops when too much is fetched for what is wanted.
     """
-    small = _up_to(small, bound)
+    bound = min(bound, shutil.disk_usage(session.folder).free // 2)
+    small = up_to(small, bound)
     if len(small) < WORTHWHILE:
         return
-    sample = _sample(small)
-    packs = await _fetch(session, sample, limits)
+    chosen = sample(small)
+    packs = await _fetch(session, chosen, limits)
     wanted = sum(each.size for each in small)
     if packs is None or packs.bytes > min(bound, wanted * _SPREAD + _ALLOWANCE):
         return
     wanted = 0
-    for window in _windows(small, at_first=_AT_ONCE if packs.number <= len(sample) / 2 else _CAUTIOUS):
+    for window in windows(small, at_first=_AT_ONCE if packs.number <= len(chosen) / 2 else _CAUTIOUS):
         wanted += sum(each.size for each in window)
         packs = await _fetch(session, window, limits)
         if packs is None or packs.bytes > min(bound, wanted * _SPREAD + _ALLOWANCE):
@@ -87,7 +89,7 @@ async def _fetch(session: Session, small: Sequence[Small], limits: Limits) -> _P
     return _pin(session.cache / "contents") if finished.exit_code == 0 else None
 
 
-def _up_to(small: Sequence[Small], bound: int) -> Sequence[Small]:
+def up_to(small: Sequence[Small], bound: int) -> Sequence[Small]:
     """Return the first files, as many as `bound` bytes hold."""
     total = 0
     for number, each in enumerate(small):
@@ -97,7 +99,8 @@ def _up_to(small: Sequence[Small], bound: int) -> Sequence[Small]:
     return small
 
 
-def _sample(small: Sequence[Small]) -> Sequence[Small]:
+def sample(small: Sequence[Small]) -> Sequence[Small]:
+    """Return some of the files, spread evenly."""
     total = sum(each.size for each in small)
     step = max(1, len(small) // max(_FEWEST, total // _SAMPLED))
     return small[::step]
@@ -110,7 +113,8 @@ async def _lines(running: program.Running) -> AsyncIterator[str]:
             yield line
 
 
-def _windows(small: Sequence[Small], *, at_first: int) -> Iterable[Sequence[Small]]:
+def windows(small: Sequence[Small], *, at_first: int) -> Iterable[Sequence[Small]]:
+    """Yield all files in order, `at_first` of them and then eight times as many each time, up to what a call takes."""
     start, length = 0, at_first
     while start < len(small):
         yield small[start : start + length]
