@@ -1,6 +1,8 @@
 """The kubelet: a scheduled pod becomes a process, and what happens to the process becomes the pod's status."""
 
 import ipaddress
+import secrets
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -52,7 +54,8 @@ class Runner:
     environment: dict[str, str]
     restart: timedelta = RESTART
     lives: dict[str, _Life] = field(default_factory=dict)
-    last_address: int = 0
+    # Begun anywhere: two sandboxes on one machine share the loopback network.
+    last_address: int = field(default_factory=lambda: secrets.randbelow(_NETWORK.num_addresses - 2))
 
     def step(self) -> float | None:
         pods = {pod["metadata"]["uid"]: pod for pod in self.store.all("Pod") if at(pod, "spec", "nodeName")}
