@@ -4,6 +4,7 @@ HOLDFAST_KILLS kills of each kind and engine (1 when unset); HOLDFAST_SEED repla
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -158,6 +159,7 @@ async def _kill_within(pod: Pod, work: Work, run: str, seconds: float) -> None:
         try:
             await asyncio.wait_for(process.wait(), seconds)
         except TimeoutError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it ended this very moment
+                process.kill()
         await process.communicate()
     pod.free_leases()
