@@ -1,5 +1,6 @@
 """One image, one entry point. Movers and readers start without the command line: they start often."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run a mover, a reader, or the command line."""
+    os.environ["PATH"] = _search_path()
     match sys.argv[1:]:
         case ["mover"]:
             from holdfast.mover import main as mover
@@ -22,6 +24,13 @@ def main() -> None:
             reader.main()
         case _:
             _command_line()
+
+
+def _search_path() -> str:
+    """Return PATH with the places first where the engines are installed beside us."""
+    tools = os.environ.get("HOLDFAST_TOOLS", "")
+    beside = os.path.dirname(sys.executable)  # noqa: PTH120  # pathlib is not needed to start a mover
+    return os.pathsep.join(part for part in (tools, beside, os.environ.get("PATH", os.defpath)) if part)
 
 
 def _command_line() -> None:

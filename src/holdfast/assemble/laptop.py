@@ -94,6 +94,9 @@ async def run_demo(order: DemoOrder) -> int:
             return 1
         try:
             await _play(order.engine.value, where, directory / "cluster", console)
+        except asyncio.CancelledError:
+            console.print("\nStopped.")
+            return 130
         except PromiseBroken as error:
             console.print(f"\n[bold red]A promise did not hold.[/bold red] {escape(str(error))}", highlight=False)
             return 1

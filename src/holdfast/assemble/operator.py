@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from holdfast.model.settings import Settings
 async def run_operator(kubeconfig: Path | None, context: str | None, settings: Settings) -> None:
     """Be the operator until SIGTERM or SIGINT; raise NotLeading when another one took over."""
     log.to_stderr(())
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells every request
     kube = Kube.connect(kubeconfig, context, settings.namespace)
     identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     work = asyncio.create_task(operator.run(kube, settings, SystemClock(), identity))

@@ -26,6 +26,7 @@ T = TypeVar("T")
 NAMESPACE: Final = "demo"
 PATIENCE: Final = timedelta(minutes=3)
 LOOK: Final = 0.1
+HOPELESS: Final = frozenset({"NoProgram", "Forbidden", "WrongPassword", "Misdirected", "NotEmpty", "BadOrder"})
 APPS: Final[Mapping[str, str]] = {
     # What each app writes when it finds its volume empty.
     "notes": 'for i in $(seq 200); do echo "note $i of $(date +%s%N)" > "note-$i.md"; done; chmod 600 note-1.md',
@@ -219,8 +220,10 @@ class Story:
     # What a person sees
 
     async def _repository_ready(self) -> bool:
-        item = await self.stage.kube.get(objects.REPOSITORIES, "default")
-        return condition(item).get("status") == "True"
+        found = condition(await self.stage.kube.get(objects.REPOSITORIES, "default"))
+        if found.get("reason") in HOPELESS:
+            raise PromiseBroken(f"the repository cannot be used: {found['message']}")
+        return found.get("status") == "True"
 
     async def _backed_up(self, app: str) -> Mapping[str, Any]:
         async def done() -> Mapping[str, Any] | None:

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
 from holdfast.controllers import runs, status
-from holdfast.controllers.protect import Plans
 from holdfast.controllers.world import World
-from holdfast.decide import backup, capacity, protection
+from holdfast.decide import backup, capacity
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
 from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running
@@ -40,9 +39,8 @@ LOST_BY: Final[Mapping[EngineKind, frozenset[Loss]]] = {
 class Backups:
     """Starts due backups through the one gate, and counts those that ended."""
 
-    def __init__(self, world: World, plans: Plans) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._plans = plans
         self._waiting: dict[ClaimRef, datetime] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
@@ -62,7 +60,7 @@ class Backups:
     def _plan(self, claim: Claim | None) -> Plan | None:
         if claim is None:
             return None
-        found = protection.plan(claim.ref, self._world.intent(claim), self._world.repositories())
+        found = self._world.plan(claim)
         return found if isinstance(found, Plan) else None
 
     def _job(self, ref: ClaimRef) -> objects.Job | None:
@@ -80,7 +78,7 @@ class Backups:
             status.memory(item),
             started_empty=status.time(restoring.get("startedEmpty")) if ours else None,
             restoring=ours and restoring.get("phase") in ("Preparing", "Restoring", "Waiting"),
-            writer=self._plans.writer(claim.ref),
+            writer=self._world.writer(claim.ref, plan),
             first_backup_after=self._world.settings.first_backup_after,
             now=self._world.now(),
         )

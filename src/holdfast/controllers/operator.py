@@ -10,7 +10,7 @@ from holdfast.controllers.backup import Backups
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.loop import Clock, Loop
 from holdfast.controllers.populate import Populate
-from holdfast.controllers.protect import Plans, Protector
+from holdfast.controllers.protect import Protector
 from holdfast.controllers.repository import Repositories
 from holdfast.controllers.world import Informers, World
 from holdfast.kube import errors, objects
@@ -90,11 +90,10 @@ class Operator:
     def __init__(self, world: World, clock: Clock, tasks: asyncio.TaskGroup) -> None:
         self.world = world
         self.inventories = Inventories(world, tasks)
-        plans = Plans()
         self._populate = Populate(world, self.inventories)
         self.populate = Loop("populate", self._populate.reconcile, clock)
-        self.protect = Loop("protect", Protector(world, plans).reconcile, clock)
-        self.backup = Loop("backup", Backups(world, plans).reconcile, clock)
+        self.protect = Loop("protect", Protector(world).reconcile, clock)
+        self.backup = Loop("backup", Backups(world).reconcile, clock)
         self.repository = Loop("repository", Repositories(world, self.inventories).reconcile, clock, workers=2)
         self.loops = (self.repository, self.protect, self.populate, self.backup)
         self._listen()
@@ -119,6 +118,15 @@ class Operator:
             return
         for loop in (self.protect, self.populate, self.backup):
             loop.add(change.key)
+        self._wake_sharers(change)
+
+    def _wake_sharers(self, change: Change[objects.PersistentVolumeClaim]) -> None:
+        """Who writes a history may be another claim now."""
+        for item in (change.old, change.new):
+            for key in self.world.sharers(item) if item is not None else ():
+                if key != change.key:
+                    self.protect.add(key)
+                    self.backup.add(key)
 
     def _volume_changed(self, change: Change[objects.PersistentVolume]) -> None:
         item = change.new or change.old
@@ -140,7 +148,7 @@ class Operator:
     def _repository_changed(self, change: Change[objects.Repository]) -> None:
         self.repository.add(change.key)
         old, new = change.old, change.new
-        if old is None or new is None or old.spec != new.spec or _known_id(old) != _known_id(new):
+        if old is None or new is None or old.spec != new.spec or _standing(old) != _standing(new):
             self._wake_all(lambda _: True)
 
     def _secret_changed(self, _: Key) -> None:
@@ -213,5 +221,7 @@ class Operator:
             self.populate.add(key)
 
 
-def _known_id(item: objects.Repository) -> object:
-    return (item.status or {}).get("repositoryID")
+def _standing(item: objects.Repository) -> tuple[object, bool]:
+    """Return what claims depend on: which repository it is, and whether it can be used."""
+    status = item.status or {}
+    return status.get("repositoryID"), any(each.get("status") == "True" for each in status.get("conditions") or ())

@@ -9,7 +9,7 @@ from holdfast.controllers.world import World
 from holdfast.decide import intent, ownership, protection, schedule
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
-from holdfast.model.claim import Claim, ClaimRef, Identity
+from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.intent import Protect
 from holdfast.model.protection import BackupMemory, Health, NoPlan, Plan
 from holdfast.render import names
@@ -17,57 +17,20 @@ from holdfast.render import names
 LOOK_AGAIN: Final = timedelta(minutes=10)
 
 
-class Plans:
-    """The plan of every protected claim: what protect wrote, backup and clash detection read."""
-
-    def __init__(self) -> None:
-        self._plans: dict[ClaimRef, Plan] = {}
-        self._holders: Mapping[ClaimRef, ClaimRef] = {}
-
-    def put(self, ref: ClaimRef, plan: Plan | None) -> bool:
-        """Note a claim's plan; return whether that changes who writes which history."""
-        before = self._identity(self._plans.get(ref))
-        if plan is None:
-            self._plans.pop(ref, None)
-        else:
-            self._plans[ref] = plan
-        if before == self._identity(plan):
-            return False
-        self._holders = protection.clashes(
-            {each: (found.repository.value.name, found.identity.value) for each, found in self._plans.items()}
-        )
-        return True
-
-    @staticmethod
-    def _identity(plan: Plan | None) -> tuple[str, Identity] | None:
-        return (plan.repository.value.name, plan.identity.value) if plan is not None else None
-
-    def writer(self, ref: ClaimRef) -> ClaimRef | None:
-        """Return the other claim that writes this claim's history; None when this claim does."""
-        return self._holders.get(ref)
-
-    def clashing(self) -> frozenset[ClaimRef]:
-        return frozenset(self._holders)
-
-
 class Protector:
     """Keeps one Protection per protected claim."""
 
-    def __init__(self, world: World, plans: Plans) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._plans = plans
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Bring the claim's Protection up to date."""
         ref = ClaimRef(namespace=key.namespace, name=key.name)
         claim = self._world.claim(ref)
         if claim is None or self._world.is_ending(ref.namespace):
-            self._plans.put(ref, None)
             await self._release(ref)
             return None
-        wish = self._world.intent(claim)
-        plan = protection.plan(ref, wish, self._world.repositories())
-        self._plans.put(ref, plan if isinstance(plan, Plan) else None)
+        plan = self._world.plan(claim)
         if isinstance(plan, NoPlan) and isinstance(plan.why, Protect):
             await self._unprotected(ref, plan)
             return None
@@ -75,14 +38,14 @@ class Protector:
         if item is None:
             return None
         await status.write(self._world, objects.PROTECTIONS, item, self._status(claim, plan, item))
-        for problem in wish.problems:
+        for problem in plan.problems:
             status.warning(self._world, ref, Health.REVIEW.value, str(problem))
         return LOOK_AGAIN
 
     async def _ensure(self, claim: Claim) -> objects.Protection | None:
         """Return the claim's Protection, made if there is none; None when one of this name is somebody else's."""
         ref = claim.ref
-        found = status.protection(self._world, ref)
+        found = self._world.informers.protections.get(ref.namespace, ref.name)
         if found is not None:
             if ownership.is_ours(found.labels):
                 return found
@@ -116,7 +79,7 @@ class Protector:
                 "plan": {"nextRun": None},
                 "problems": problems,
             }
-        writer = self._plans.writer(claim.ref)
+        writer = self._world.writer(claim.ref, plan)
         if writer is not None:
             problems.append(f"claim {writer} writes the history {plan.identity.value}: backups of this one are held")
         health = protection.health(plan, known, restoring=phase, created=claim.created, now=now)
@@ -142,14 +105,14 @@ class Protector:
     async def _unprotected(self, ref: ClaimRef, plan: NoPlan) -> None:
         """The label is off or gone: backups stop, and the Protection stays as memory of the history."""
         item = status.protection(self._world, ref)
-        if item is None or not ownership.is_ours(item.labels):
+        if item is None:
             return
         changes = {"state": plan.why.value, "message": f"not backed up: {plan.detail}", "plan": {"nextRun": None}}
         await status.write(self._world, objects.PROTECTIONS, item, changes)
 
     async def _release(self, ref: ClaimRef) -> None:
         item = status.protection(self._world, ref)
-        if item is None or not ownership.is_ours(item.labels):
+        if item is None:
             return
         message = "the claim is gone; its backups stay, and it gets them back when it is created again"
         changes = {

@@ -8,7 +8,7 @@ from typing import Any, Final
 from holdfast.controllers import runs, status
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.world import World
-from holdfast.decide import initialize
+from holdfast.decide import initialize, retry
 from holdfast.decide.protection import Broken
 from holdfast.kube import errors, objects
 from holdfast.kube.events import EventType
@@ -33,6 +33,9 @@ class Repositories:
         self._world = world
         self._inventories = inventories
         self._deployed: dict[str, dict[str, Any]] = {}
+        # Attempts to initialise that failed in a row, and when the next may begin; forgotten with the process.
+        self._attempts: dict[str, int] = {}
+        self._not_before: dict[str, datetime] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Bring the repository's reader and status up to date."""
@@ -100,6 +103,9 @@ class Repositories:
         if job is not None:
             return await self._initialising(item, repository, job)
         if initialize.allowed(repository, failure, now):
+            wait = self._not_before.get(repository.name, now) - now
+            if wait > timedelta():
+                return wait
             await self._say(item, "False", "Initialising", initialize.advice(repository, failure, now))
             await self._initialise(repository)
             return SOON
@@ -131,6 +137,8 @@ class Repositories:
             await status.write(self._world, objects.REPOSITORIES, item, {"repositoryID": identifier})
         elif job.failure is not None:
             self._event(item, EventType.WARNING, job.failure.kind.value, f"Not initialised: {job.failure.detail}")
+            attempt = self._attempts[repository.name] = self._attempts.get(repository.name, 0) + 1
+            self._not_before[repository.name] = self._world.now() + retry.after(job.failure.kind, attempt)
             await self._say(item, "False", job.failure.kind.value, f"not initialised: {job.failure.detail}")
         await self._clear_initialisation(repository.name)
         self._inventories.forget(repository.name)
@@ -171,6 +179,8 @@ class Repositories:
 
     async def _remove(self, name: str) -> None:
         """The Repository is gone: so is its reader. What is in the storage stays (P4)."""
+        self._attempts.pop(name, None)
+        self._not_before.pop(name, None)
         namespace, reader = self._world.settings.namespace, names.reader(name)
         self._deployed.pop(reader, None)
         self._inventories.forget(name)

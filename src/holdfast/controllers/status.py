@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.controllers.world import World
+from holdfast.decide import ownership
 from holdfast.kube import errors, objects
 from holdfast.kube.events import EventType
 from holdfast.kube.objects import Kind
@@ -111,5 +112,6 @@ def _event(world: World, ref: ClaimRef, type_: EventType, reason: str, message: 
 
 
 def protection(world: World, ref: ClaimRef) -> objects.Protection | None:
-    """Return the claim's Protection as far as it is known."""
-    return world.informers.protections.get(ref.namespace, ref.name)
+    """Return the claim's Protection as far as it is known; one that somebody else made is none (P8)."""
+    found = world.informers.protections.get(ref.namespace, ref.name)
+    return found if found is not None and ownership.is_ours(found.labels) else None

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from holdfast.decide import intent
+from holdfast.decide import intent, protection
 from holdfast.decide.protection import Broken
 from holdfast.kube import objects, parse
 from holdfast.kube.client import Kube
 from holdfast.kube.events import Recorder
 from holdfast.kube.informer import Informer
-from holdfast.model.claim import Claim, ClaimRef
-from holdfast.model.intent import Intent
+from holdfast.kube.objects import Key
+from holdfast.model.claim import Claim, ClaimRef, Identity
+from holdfast.model.intent import PREFIX, Intent
+from holdfast.model.protection import NoPlan, Plan
 from holdfast.model.repository import Repository
 from holdfast.model.settings import Settings
 from holdfast.render import claims, names, pods
@@ -49,6 +51,7 @@ class Informers:
         )
         informers.claims.index("component", lambda claim: _label(claim, names.COMPONENT))
         informers.claims.index("filled-for", _filled_for)
+        informers.claims.index("history", _history)
         informers.jobs.index("backup-of", _backup_of)
         informers.pods.index("job", lambda pod: _label(pod, "batch.kubernetes.io/job-name"))
         informers.pods.index("hash", lambda pod: _label(pod, names.HASH))
@@ -62,6 +65,15 @@ class Informers:
 def _label(item: objects.Object, key: str) -> tuple[str, ...]:
     value = item.labels.get(key)
     return (value,) if value else ()
+
+
+def _history(claim: objects.PersistentVolumeClaim) -> tuple[str, ...]:
+    """Return `namespace/claim` of the history that a claim names as its own: those that share one are found by it."""
+    try:
+        named = Identity.parse(claim.annotations.get(PREFIX + "identity", "").strip())
+    except ValueError:
+        return (str(claim.key),)
+    return (f"{named.namespace}/{named.claim}",)
 
 
 def _backup_of(job: objects.Job) -> tuple[str, ...]:
@@ -91,14 +103,33 @@ class World:
         return parse.claim(found) if found is not None else None
 
     def is_ending(self, namespace: str) -> bool:
-        """Return whether the namespace is being deleted: nothing can be created in it."""
+        """Return whether the namespace is being deleted, or gone: nothing can be created in it."""
         found = self.informers.namespaces.get("", namespace)
-        return found is not None and found.is_deleting
+        return found is None or found.is_deleting
 
     def intent(self, claim: Claim) -> Intent:
         """Return what the claim's and its namespace's labels and annotations ask for."""
         namespace = self.informers.namespaces.get("", claim.ref.namespace)
         return intent.read(claim, namespace.labels if namespace is not None else {}, self.settings.label)
+
+    def plan(self, claim: Claim) -> Plan | NoPlan:
+        """Return what is done for the claim."""
+        return protection.plan(claim.ref, self.intent(claim), self.repositories())
+
+    def writer(self, ref: ClaimRef, plan: Plan) -> ClaimRef | None:
+        """Return the other claim that writes this claim's history; None when this claim does."""
+        identity = plan.identity.value
+        sharing = {ref: (plan.repository.value.name, identity)}
+        for item in self.informers.claims.by("history", f"{identity.namespace}/{identity.claim}"):
+            other = parse.claim(item)
+            found = self.plan(other) if other.ref != ref else None
+            if isinstance(found, Plan):
+                sharing[other.ref] = (found.repository.value.name, found.identity.value)
+        return protection.clashes(sharing).get(ref)
+
+    def sharers(self, item: objects.PersistentVolumeClaim) -> tuple[Key, ...]:
+        """Return the claims that name the same history as this one."""
+        return tuple(each.key for word in _history(item) for each in self.informers.claims.by("history", word))
 
     def repositories(self) -> Mapping[str, Repository | Broken]:
         """Return every Repository, or why it cannot be used as it stands (spec or Secret)."""

@@ -62,9 +62,16 @@ def _wait(first: int, control: int, wake: int) -> int:
             status = _reap(first)
             if status is not None:
                 return status
-        if control in ready and not os.read(control, 64):
+        if control in ready and _is_closed(control):
             _signal_group(first, signal.SIGKILL)
             return 128 + signal.SIGKILL
+
+
+def _is_closed(control: int) -> bool:
+    try:
+        return not os.read(control, 64)
+    except ConnectionResetError:  # closed with our first word still unread
+        return True
 
 
 def _reap(first: int) -> int | None:
