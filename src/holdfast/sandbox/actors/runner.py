@@ -2,7 +2,6 @@
 
 import ipaddress
 import secrets
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
