@@ -18,7 +18,7 @@ from holdfast.cli.problems import ExitCode
 from holdfast.kube import objects
 from holdfast.kube.client import Kube
 from holdfast.model.settings import Settings
-from tests.support.town import APPS, Town
+from tests.support.town import APPS, MovableClock, Town
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,8 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     for name in ("repository", "home"):
         (directory / name).mkdir()
     async with laptop.sandbox_with_operator(directory / "cluster", SETTINGS) as (cluster, kube):
-        town = Town(directory=directory, engine="memory", cluster=cluster, kube=kube, settings=SETTINGS)
+        clock = MovableClock()  # never moved: the operator here is a process of its own
+        town = Town(directory=directory, engine="memory", cluster=cluster, kube=kube, clock=clock, settings=SETTINGS)
         await town.furnish()
         await town.ready()
         yield Desk(town=town, home=directory / "home")
