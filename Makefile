@@ -62,7 +62,8 @@ lock: setup-python ## lock the newest packages that pyproject.toml allows (ARGS=
 	$(LOCK) --output-file requirements/runtime.txt pyproject.toml
 	$(LOCK) --group dev --output-file requirements/dev.txt pyproject.toml
 
-docs: setup-python ## check the links, commands and limits of the documentation
+docs: setup-python ## make the reference; check the links, commands and limits of the documentation
+	$(BIN)/python -m holdfast.cli.reference > docs/reference/cli.md
 	$(BIN)/pytest -q tests/docs
 
 clean: ## remove what was made in this checkout; built programs stay in the cache (docs/how-to/set-up.md)

@@ -61,9 +61,9 @@ def test_every_password_is_new_and_long() -> None:
     [
         ("s3.example.org/backups", (), S3Storage(endpoint="s3.example.org", bucket="backups")),
         (
-            "https://s3.example.org/backups/home/",
+            "https://s3.example.org/backups/team/",
             ("--region", "eu-central-1"),
-            S3Storage(endpoint="s3.example.org", bucket="backups", prefix="home/", region="eu-central-1"),
+            S3Storage(endpoint="s3.example.org", bucket="backups", prefix="team/", region="eu-central-1"),
         ),
         (
             "127.0.0.1:9000/backups/a/b",

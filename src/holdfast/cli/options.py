@@ -123,7 +123,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         text = str(field.metadata["help"])
         command = click.option(
             f"--{field.name.replace('_', '-')}",
-            type=Duration() if isinstance(default, timedelta) else type(default),
+            type=_type(default),
             default=written(default) if isinstance(default, timedelta) else default,
             envvar=f"HOLDFAST_{field.name.upper()}",
             show_default=True,
@@ -131,6 +131,16 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help=f"{text[:1].upper()}{text[1:]}.",
         )(command)
     return command
+
+
+def _type(default: object) -> click.ParamType[Any]:
+    match default:
+        case timedelta():
+            return Duration()
+        case int():
+            return click.IntRange(min=1)
+        case _:
+            return click.STRING
 
 
 def settings(chosen: Asked, values: Mapping[str, Any]) -> Settings:

@@ -141,7 +141,7 @@ async def run(asked: Asked, claim: str, repository: str | None) -> int:
     else:
         to = output.console()
         output.write(screen(made, datetime.now(UTC), to.width), to)
-    return ExitCode.FAILED if made.doubt and not made.points else ExitCode.OK
+    return ExitCode.ATTENTION if made.doubt else ExitCode.OK
 
 
 def screen(made: SnapshotsReport, now: datetime, width: int) -> Iterator[Text]:

@@ -30,7 +30,7 @@ def explain(context: click.Context, claim: str) -> None:
     finish(explain_view.run(options.asked(context), claim))
 
 
-@command("snapshots", cluster=True, output=True)
+@command("snapshots", cluster=True, output=True, epilog="Ends with 3 when the two witnesses disagree.")
 @click.argument("claim", metavar="CLAIM")
 @click.option("--repository", metavar="NAME", help="Look into this Repository, not into the claim's.")
 @click.pass_context
