@@ -15,6 +15,7 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
+_DATE_TIME: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 
 
 def unknown_fields(schema: Json, value: Any, path: str = "") -> Iterator[str]:
@@ -115,6 +116,8 @@ def _wrong_type(schema: Json, value: Any) -> str:
 
 
 def _text_faults(schema: Json, value: str, path: str) -> Iterator[Cause]:
+    if schema.get("format") == "date-time" and not _DATE_TIME.match(value):
+        yield wrong(path, f'Invalid value: "{value}": must be of type date-time')
     pattern = schema.get("pattern")
     if pattern is not None and re.search(pattern, value) is None:
         yield wrong(path, f"Invalid value: \"{value}\": should match '{pattern}'")
