@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.decide import backup, capacity, intent, protection, quality, retry
-from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running
+from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import ClaimPhase, ClaimRef
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import JobFacts, JobState
@@ -100,13 +100,39 @@ def test_a_failed_run_waits_for_its_retry() -> None:
     assert found.attempt == 2
 
 
+def test_a_retry_waits_but_a_new_wish_of_a_person_does_not() -> None:
+    failed = BackupMemory(attempt=3, retry_at=builders.at(-1), failure="RepositoryFull: no space", failed_now="1")
+    assert due(memory=failed) == NotDue(at=builders.at(-1))
+    assert due(plan=plan(backup_now="1"), memory=failed) == NotDue(at=builders.at(-1))
+    assert isinstance(due(plan=plan(backup_now="2"), memory=failed), Due)
+
+
+def test_a_volume_that_somebody_else_bound_is_not_backed_up_until_a_person_asks() -> None:
+    taken = builders.at(1)
+    found = due(taken=taken)
+    assert isinstance(found, Held)
+    assert found.reason == "BoundByOther"
+    assert found.alarm
+    old = BackupMemory(last_id="a", last_time=builders.at(2))
+    assert isinstance(due(taken=taken, memory=old), Held)
+    assert isinstance(due(taken=taken, plan=plan(backup_now="1")), Due)
+    accepted = BackupMemory(last_id="b", last_time=builders.at(0.5), served_now="1")
+    assert not isinstance(due(taken=taken, memory=accepted, plan=plan(backup_now="1")), Held)
+
+
+def test_a_block_volume_is_never_read_as_a_file_system() -> None:
+    found = due(replace(BOUND, volume_mode="Block"), plan=plan(backup_now="1"))
+    assert isinstance(found, Held)
+    assert found.reason == "Block"
+
+
 OUTCOME = BackedUp(snapshot=builders.recorded(), new_bytes=1, seconds=1.0)
 DONE = JobFacts(
     name="j", state=JobState.ENDED, ended=builders.NOW, result=RunResult(run="r", outcome=OUTCOME), failure=None
 )
 
 
-def judge(job: JobFacts, claim: Any = BOUND, now: datetime = builders.NOW) -> Counted | NotCounted | Running:
+def judge(job: JobFacts, claim: Any = BOUND, now: datetime = builders.NOW) -> Counted | NotCounted | Void | Running:
     return backup.judge(job, claim=claim, claim_uid="uid-1", volume="pv-1", attempt=0, now=now)
 
 
@@ -120,8 +146,8 @@ def test_a_recorded_run_of_the_same_claim_counts() -> None:
 )
 def test_a_run_whose_claim_changed_meanwhile_is_void(claim: Any) -> None:
     found = judge(DONE, claim)
-    assert isinstance(found, NotCounted)
-    assert "deleted or re-created" in found.failure.detail
+    assert isinstance(found, Void)
+    assert "deleted or re-created" in found.detail
 
 
 def test_a_running_mover_is_waited_for() -> None:

@@ -277,3 +277,15 @@ def test_nothing_is_handed_over_unless_it_is_filled_or_meant_to_be_empty(
         assert isinstance(verdict, Restore | StartEmpty)
     if isinstance(found, Discard) and volume is not None and not volume.provisioned:
         assert not found.reclaim or (prime is not None and prime.decided_for != "uid-1")
+
+
+def test_a_fill_is_thrown_away_when_something_else_is_asked_for_meanwhile() -> None:
+    found = step(prime=PRIME, volume=VOLUME, job=KILLED, wish="0123456789")
+    assert isinstance(found, Discard)
+    assert "0123456789 is asked for now" in found.why
+    assert not isinstance(step(prime=replace(PRIME, wish="0123456789"), volume=VOLUME, wish="0123456789"), Discard)
+
+
+def test_a_volume_that_was_handed_over_stays() -> None:
+    filled = replace(PRIME, filled=True)
+    assert not isinstance(step(prime=filled, volume=HANDED, wish="0123456789"), Discard)

@@ -10,7 +10,7 @@ from holdfast.controllers.world import World
 from holdfast.decide import backup, capacity
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
-from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running
+from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.protection import Plan
 from holdfast.model.repository import EngineKind
@@ -23,6 +23,7 @@ from holdfast.render import claims, names, pods, sentences
 log = logging.getLogger(__name__)
 
 SOURCE: Final = "/data"
+TAKEN: Final = "BoundByOther"  # the phase of a restore that somebody else's volume ended
 SOON: Final = timedelta(seconds=1)
 LATER: Final = timedelta(minutes=10)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
@@ -78,6 +79,7 @@ class Backups:
             status.memory(item),
             started_empty=status.time(restoring.get("startedEmpty")) if ours else None,
             restoring=ours and restoring.get("phase") in ("Preparing", "Restoring", "Waiting"),
+            taken=status.time(restoring.get("finished")) if ours and restoring.get("phase") == TAKEN else None,
             writer=self._world.writer(claim.ref, plan),
             first_backup_after=self._world.settings.first_backup_after,
             now=self._world.now(),
@@ -88,6 +90,8 @@ class Backups:
                 return min(at - self._world.now(), LATER) if at is not None else LATER
             case Held():
                 self._waiting.pop(claim.ref, None)
+                if wish.alarm:
+                    status.warning(self._world, claim.ref, wish.reason, f"Not backed up: {wish.detail}")
                 return wish.retry_after or LATER
             case Due():
                 return await self._start(claim, plan, wish)
@@ -196,10 +200,14 @@ class Backups:
                     "attempt": attempt + 1,
                     "retryAt": status.text(retry_at),
                     "failure": str(failure),
+                    "failedNow": annotations.get(NOW_VALUE),
                     "running": None,
                 }
                 await self._remember(item, changes)
                 status.warning(self._world, ref, failure.kind.value, f"Backup failed: {failure.detail}")
+            case Void(detail=detail):
+                await self._remember(item, {"running": None})
+                status.warning(self._world, ref, "BackupVoid", f"Backup does not count: {detail}")
             case _:
                 assert_never(judged)
         await self._clear(job)
@@ -217,6 +225,7 @@ class Backups:
             "attempt": 0,
             "retryAt": None,
             "failure": None,
+            "failedNow": None,
             "running": None,
             "lossy": self._lossy(item, outcome),
         }

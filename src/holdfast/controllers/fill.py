@@ -44,12 +44,13 @@ class Fill:
     claim: Claim
     repository: Repository
     identity: Identity
+    wish: str
     name: str
     prime: objects.PersistentVolumeClaim | None
     volume: objects.PersistentVolume | None
 
     @classmethod
-    def of(cls, world: World, claim: Claim, repository: Repository, identity: Identity) -> "Fill":
+    def of(cls, world: World, claim: Claim, repository: Repository, identity: Identity, wish: str) -> "Fill":
         """Return the fill that serves the claim: found by identity, class and mode."""
         mode = f"{claim.volume_mode}:{','.join(claim.access_modes)}"
         name = names.prime(repository.name, identity, claim.storage_class or "", mode)
@@ -60,6 +61,7 @@ class Fill:
             claim=claim,
             repository=repository,
             identity=identity,
+            wish=wish,
             name=name,
             prime=prime,
             volume=volume,
@@ -81,6 +83,7 @@ class Fill:
             snapshot=None if snapshot == claims.EMPTY else snapshot,
             filled=claims.FILLED in annotations,
             attempt=_attempt(self.prime),
+            wish=annotations.get(claims.WISH, ""),
         )
 
     def volume_facts(self) -> VolumeFacts | None:
@@ -115,6 +118,7 @@ class Fill:
             snapshot=wanted_snapshot(step.verdict),
             size_bytes=step.size_bytes,
             node=step.node,
+            wish=self.wish,
         )
         if not await self._still_asks():
             return
@@ -124,6 +128,14 @@ class Fill:
             await self.world.kube.create(manifest)
         except errors.AlreadyExists:
             log.info("fill.prime_exists", extra={"claim": str(self.claim.ref), "prime": self.name})
+
+    def adoption(self) -> Mapping[str, str]:
+        """Return the annotations that make the prime serve this claim instead of an earlier one."""
+        return {
+            claims.DECIDED_FOR: self.claim.uid,
+            claims.CLAIM: str(self.claim.ref),
+            claims.WISH: self.wish,
+        }
 
     async def note(self, annotations: Mapping[str, str | None]) -> None:
         """Write annotations on the prime: what the next step reads."""
@@ -223,7 +235,7 @@ class Fill:
     async def taken(self, step: Taken) -> None:
         detail = f"bound to volume {step.volume} by somebody else while it was being filled; that volume is kept"
         status.warning(self.world, self.claim.ref, "BoundByOther", detail)
-        await self.tell("BoundByOther", "BoundByOther", detail, {})
+        await self.tell("BoundByOther", "BoundByOther", detail, {"finished": status.text(self.world.now())})
         if self.prime is not None:
             await clear(self.world, self.prime, self.volume)
 

@@ -8,7 +8,7 @@ from holdfast.controllers import fill, status
 from holdfast.controllers.fill import Fill
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.world import World
-from holdfast.decide import admission, evidence, population, protection, request, restore
+from holdfast.decide import admission, evidence, intent, population, protection, request, restore
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, Identity
 from holdfast.model.intent import RestoreMode
@@ -75,7 +75,10 @@ class Populate:
             if claim.phase is not ClaimPhase.PENDING:
                 return None
             return await self._wait(claim, Waiting(reason=order.why.value, detail=order.detail, retry_after=LATER))
-        found = Fill.of(self._world, claim, order.repository, order.identity)
+        found = Fill.of(self._world, claim, order.repository, order.identity, intent.describe(order.mode))
+        for prime in fill.abandoned(self._world, ref):
+            if prime.metadata.name != found.name:  # another repository, identity or class was asked for before
+                await fill.clear_abandoned(self._world, prime)
         verdict = self._verdict(claim, order, found)
         return await self._act(found, self._decide(found, verdict), verdict)
 
@@ -151,6 +154,7 @@ class Populate:
             job=found.job_facts(),
             verdict=verdict,
             now=self._world.now(),
+            wish=found.wish,
         )
 
     # Act
@@ -169,7 +173,7 @@ class Populate:
             case MakePrime():
                 await found.make_prime(step)
             case Adopt():
-                await found.note({claims.DECIDED_FOR: found.claim.uid, claims.CLAIM: str(found.claim.ref)})
+                await found.note(found.adoption())
             case Discard():
                 self._asked.pop(found.claim.uid, None)
                 await found.discard(step)

@@ -82,6 +82,7 @@ def memory(item: objects.Protection | None) -> BackupMemory:
         attempt=int(found.get("attempt") or 0),
         retry_at=time(found.get("retryAt")),
         failure=found.get("failure"),
+        failed_now=found.get("failedNow"),
     )
 
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from holdfast.decide import retry, schedule
-from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running
+from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import JobFacts, JobState
@@ -24,24 +24,43 @@ def due(
     writer: ClaimRef | None,
     first_backup_after: timedelta,
     now: datetime,
+    taken: datetime | None = None,
 ) -> Due | NotDue | Held:
     """Return whether a run of the claim is due.
 
     `started_empty`: when the claim started empty, for the minimum age of a first backup. `writer`: the other claim
-    that writes this identity, if there is one. A person's `backup-now` overrides schedule and minimum age.
+    that writes this identity, if there is one. `taken`: when somebody else bound a volume to the claim while its own
+    was being filled. A person's `backup-now` overrides schedule and minimum age, and accepts such a volume.
     """
     if claim.deleting or claim.phase is not ClaimPhase.BOUND:
         return NotDue(at=None)
     if writer is not None:
         return Held(
             reason="IdentityClash",
-            detail=f"claim {writer} writes the history {plan.identity.value}: two claims must not share one",
+            detail=f"claim {writer} writes the history {plan.identity.value}: two claims must not share one. "
+            "Remove annotation holdfast.dev/identity from one of them, or the claim",
+            retry_after=None,
+        )
+    if claim.volume_mode == "Block":
+        return Held(
+            reason="Block",
+            detail="volumeMode is Block: neither backed up nor restored. Use a claim of volumeMode Filesystem",
             retry_after=None,
         )
     if restoring:
-        return Held(reason="Restoring", detail="its data is being restored", retry_after=SOON)
+        return Held(reason="Restoring", detail="its data is being restored", retry_after=SOON, alarm=False)
     wish = _wish(claim, plan, memory, started_empty, first_backup_after, now)
-    if isinstance(wish, Due) and memory.retry_at is not None and now < memory.retry_at:
+    if not isinstance(wish, Due):
+        return wish
+    if taken is not None and wish.now_value is None and (memory.last_time is None or memory.last_time < taken):
+        return Held(
+            reason="BoundByOther",
+            detail=f"volume {claim.volume_name} was bound by somebody else: it may not hold this claim's data. "
+            "To back it up all the same, set annotation holdfast.dev/backup-now to a new value",
+            retry_after=None,
+        )
+    # A value of backup-now that has not failed yet is a person's new wish: it waits for no retry.
+    if memory.retry_at is not None and now < memory.retry_at and wish.now_value in (None, memory.failed_now):
         return NotDue(at=memory.retry_at)
     return wish
 
@@ -73,7 +92,7 @@ def _wish(
 
 def judge(
     job: JobFacts, *, claim: Claim | None, claim_uid: str, volume: str, attempt: int, now: datetime
-) -> Counted | NotCounted | Running:
+) -> Counted | NotCounted | Void | Running:
     """Return whether a run that was started on claim `claim_uid` and `volume` counts.
 
     pvc-protection does not see our alias of the volume: a volume deleted meanwhile reads as empty, exit 0. So the
@@ -86,12 +105,9 @@ def judge(
             pass
         case _:
             assert_never(job.state)
-    same = claim is not None and claim.uid == claim_uid and claim.volume_name == volume and not claim.deleting
-    outcome = job.result.outcome if job.result is not None else None
-    if isinstance(outcome, BackedUp) and same:
-        return Counted(outcome=outcome)
-    if isinstance(outcome, BackedUp):
-        failure = Failure(kind=FailureKind.CANCELED, detail="the claim was deleted or re-created during the run")
-    else:
-        failure = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover ended without a result")
+    if claim is None or claim.uid != claim_uid or claim.volume_name != volume or claim.deleting:
+        return Void(detail="the claim was deleted or re-created during the run")
+    if job.result is not None and isinstance(job.result.outcome, BackedUp):
+        return Counted(outcome=job.result.outcome)
+    failure = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover ended without a result")
     return NotCounted(failure=failure, retry_at=(job.ended or now) + retry.after(failure.kind, attempt + 1))

@@ -46,8 +46,12 @@ def next_step(
     job: JobFacts | None,
     verdict: Verdict | None,
     now: datetime,
+    wish: str = "auto",
 ) -> Step:
-    """Return the next step; `verdict` is None until evidence was gathered for this very claim."""
+    """Return the next step; `verdict` is None until evidence was gathered for this very claim.
+
+    `wish` is the restore mode that is asked for now, in words.
+    """
     if claim.phase is not ClaimPhase.PENDING:
         return _bound(claim, prime, volume)
     if claim.deleting:
@@ -64,6 +68,8 @@ def next_step(
         return Waiting(reason="Clearing", detail="an earlier attempt is being cleared away", alarm=False)
     if prime.decided_for != claim.uid:
         return _inherited(claim, prime, volume, verdict)
+    if prime.wish != wish and not _is_handed_over(claim, volume):
+        return Discard(why=f"{wish} is asked for now, it was made for {prime.wish}")
     return _filling(claim, storage_class, prime, volume, job, now)
 
 
@@ -138,9 +144,13 @@ def _filling(
         return Discard(why="it was bound to a volume that existed before", reclaim=False)
     if prime.snapshot is not None and not prime.filled:
         return _moving(prime, prime.snapshot, job, now)
-    if volume.claim_uid != claim.uid or volume.claim != claim.ref:
+    if not _is_handed_over(claim, volume):
         return HandOver(volume=volume.name)
     return Waiting(reason="Binding", detail="waiting for the filled volume to be bound", retry_after=SOON, alarm=False)
+
+
+def _is_handed_over(claim: Claim, volume: VolumeFacts | None) -> bool:
+    return volume is not None and volume.claim_uid == claim.uid and volume.claim == claim.ref
 
 
 def _moving(prime: PrimeFacts, snapshot: str, job: JobFacts | None, now: datetime) -> Step:

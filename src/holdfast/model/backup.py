@@ -25,11 +25,12 @@ class NotDue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A run is due and must not start: why; look again after."""
+    """A run is due and must not start: why; look again after. `alarm`: only a person can end it, so it is said."""
 
     reason: str
     detail: str
     retry_after: timedelta | None
+    alarm: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +42,17 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCounted:
-    """The run failed or is void; the next attempt is due at `retry_at`."""
+    """The run failed; the next attempt is due at `retry_at`."""
 
     failure: Failure
     retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """The claim or volume that the run began with is gone: what it made counts for nobody, and nothing has failed."""
+
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,10 @@ class ClassFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrimeFacts:
-    """The prime claim. `snapshot` None: it was made to stay empty. `decided_for` is the claim uid it was made for."""
+    """The prime claim. `snapshot` None: it was made to stay empty. `decided_for` is the claim uid it was made for.
+
+    `wish` is the restore mode, in words, that it was decided by.
+    """
 
     uid: str
     created: datetime
@@ -31,6 +34,7 @@ class PrimeFacts:
     snapshot: str | None
     filled: bool
     attempt: int
+    wish: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

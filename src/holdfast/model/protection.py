@@ -64,3 +64,4 @@ class BackupMemory:
     attempt: int = 0  # failed attempts for the slot being served
     retry_at: datetime | None = None
     failure: str | None = None
+    failed_now: str | None = None  # the value of backup-now that the last failed run was for

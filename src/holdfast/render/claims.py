@@ -8,6 +8,7 @@ from holdfast.model.snapshot import Snapshot
 from holdfast.render import names
 
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
+WISH: Final = names.PREFIX + "wish"  # the restore mode that the fill was decided by
 DECIDED_FOR: Final = names.PREFIX + "decided-for"
 SNAPSHOT: Final = names.PREFIX + "snapshot"
 CONTENT: Final = names.PREFIX + "content"  # files,bytes of the snapshot
@@ -30,6 +31,7 @@ def prime_claim(
     snapshot: Snapshot | None,
     size_bytes: int,
     node: str | None,
+    wish: str,
 ) -> dict[str, Any]:
     """Return the claim that is filled: the user's class and modes, pinned to the node that the scheduler chose."""
     annotations = {
@@ -37,6 +39,7 @@ def prime_claim(
         SNAPSHOT: snapshot.id if snapshot is not None else EMPTY,
         IDENTITY: str(identity),
         CLAIM: str(claim.ref),
+        WISH: wish,
     }
     if snapshot is not None:
         annotations[CONTENT] = f"{snapshot.files},{snapshot.bytes}"

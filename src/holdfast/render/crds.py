@@ -151,6 +151,7 @@ def _protection() -> dict[str, Any]:
             "attempt": COUNT,
             "retryAt": TIME,
             "failure": TEXT,
+            "failedNow": TEXT,
             "running": TEXT,
             "lossy": TEXT,
         }
