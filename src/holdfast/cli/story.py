@@ -107,11 +107,11 @@ class Story:
         self._say("    labels: {[bold green]backup: hourly[/bold green]}")
         for app in ("notes", "photos"):
             await self._deploy(app)
-        for app in ("notes", "photos"):
-            seen = await self._time(f"{app} starts", self._sight(app))
+        both = await self._time("both start, empty", self._sights(("notes", "photos")))
+        for app, seen in both.items():
             self._expect(seen.found == "nothing", "P1", f"{app} should have started empty")
             self.sights[app] = seen
-            self._say(f"      it wrote {seen.files} files, sha256 {seen.hash}…")
+            self._say(f"      {app} wrote {seen.files} files, sha256 {seen.hash}…")
 
     async def back_up(self) -> None:
         self._scene("Backups")
@@ -136,8 +136,7 @@ class Story:
         self._scene("The apps are created again")
         for app in apps:
             await self._deploy(app)
-        for app in apps:
-            seen = await self._time(f"{app} starts", self._sight(app))
+        for app, seen in (await self._time("both start, with their data", self._sights(apps))).items():
             self._same(app, seen)
 
     async def newcomer(self) -> None:
@@ -220,7 +219,8 @@ class Story:
     # What a person sees
 
     async def _repository_ready(self) -> bool:
-        found = condition(await self.stage.kube.get(objects.REPOSITORIES, "default"))
+        item = await self.stage.kube.get(objects.REPOSITORIES, "default")
+        found = condition(item)
         if found.get("reason") in HOPELESS:
             raise PromiseBroken(f"the repository cannot be used: {found['message']}")
         return found.get("status") == "True"
@@ -233,6 +233,12 @@ class Story:
             return memory if memory.get("lastID") else None
 
         return await self._until(f"{app} to be backed up", done)
+
+    async def _all_backed_up(self, apps: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+        return {app: await self._backed_up(app) for app in apps}
+
+    async def _sights(self, apps: tuple[str, ...]) -> Mapping[str, Sight]:
+        return {app: await self._sight(app) for app in apps}
 
     async def _sight(self, app: str) -> Sight:
         async def ended() -> bool:
@@ -283,7 +289,7 @@ class Story:
             "P6",
             f"{app} got other data than it had: {before} before, {seen} now",
         )
-        self._say(f"      its data was there first: {seen.files} files, sha256 {seen.hash}…, modes and owners the same")
+        self._say(f"      {app}: {seen.files} files, sha256 {seen.hash}…, modes and owners as before")
 
     # Telling
 

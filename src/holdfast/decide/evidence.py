@@ -27,7 +27,7 @@ def judge(
         case None:
             return Unknown(learned=now, why=Doubt.NOT_ASKED, detail="the repository has not been asked yet")
         case Failure(kind=kind, detail=detail):
-            return Unknown(learned=now, why=kind, detail=detail)
+            return Unknown(learned=now, why=kind, detail=detail + _was_here(kind, repository))
         case Inventory(began=began) if began < asked:
             return Unknown(learned=began, why=Doubt.NOT_ASKED, detail="no inventory has begun since the claim asked")
         case Inventory(answers=answers):
@@ -38,6 +38,14 @@ def judge(
             if answer is None:
                 return Unknown(learned=inventory.began, why=Doubt.NOT_ASKED, detail=f"not asked about {identity}")
             return _weigh(identity, inventory, answer, remembered)
+
+
+def _was_here(kind: FailureKind, repository: Repository) -> str:
+    """A place without marker is the wrong place when a repository was seen there: name it."""
+    expected = repository.pin or repository.known_id
+    if kind is not FailureKind.NO_MARKER or expected is None:
+        return ""
+    return f". Repository {repository.name} was {expected} before: check its bucket, prefix or disk"
 
 
 def _misplaced(inventory: Inventory, repository: Repository) -> Unknown | None:
