@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import uvicorn
@@ -25,6 +25,8 @@ class Server:
     def __init__(self, exchange: Exchange, token: str) -> None:
         self._exchange: Final = exchange
         self._authorization: Final = f"Bearer {token}".encode()
+        # kubectl sends no token over plain HTTP: for it, the address itself carries one.
+        self._prefix: Final = f"/{token}"
         self._server: _Uvicorn | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -66,14 +68,22 @@ class Server:
 
     async def _application(self, scope: Any, receive: Any, send: Any) -> None:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        target = scope["raw_path"].decode("latin-1") + "?" + scope["query_string"].decode("latin-1")
+        path, known = self._admitted(scope["raw_path"].decode("latin-1"), headers)
+        target = path + "?" + scope["query_string"].decode("latin-1")
         request = Request.read(scope["method"], target, headers, await _body(receive))
         if request.path in _OPEN_PATHS:
             await _send(send, Answer(status=200, body=b"ok", content_type="text/plain"))
-        elif not hmac.compare_digest(headers.get("authorization", "").encode(), self._authorization):
+        elif not known:
             await _send(send, requests.refused(Refusal(401, "Unauthorized", "Unauthorized")))
         else:
             await self._exchanged(request, receive, send)
+
+    def _admitted(self, path: str, headers: Mapping[str, str]) -> tuple[str, bool]:
+        """Return the path without the token in it, and whether path or header carried the token."""
+        start, rest = path[: len(self._prefix)], path[len(self._prefix) :]
+        if hmac.compare_digest(start.encode(), self._prefix.encode()) and (not rest or rest.startswith("/")):
+            return rest or "/", True
+        return path, hmac.compare_digest(headers.get("authorization", "").encode(), self._authorization)
 
     async def _exchanged(self, request: Request, receive: Any, send: Any) -> None:
         try:
