@@ -15,6 +15,7 @@ from holdfast.cli import output, runlog, runs
 from holdfast.cli.runs import Done, Failed, Running, Starting, State, Waiting
 
 SHOWN: Final = 12  # lines of claims that fit a screen
+BAR: Final = 24
 STEPS: Final = 4  # a pipe hears of every quarter
 
 
@@ -69,12 +70,14 @@ def announcement(state: State) -> tuple[str, str]:
 def table(states: Mapping[str, State], width: int) -> Table:
     """Return the runs as a table that fits a screen: the running ones first."""
     made = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        made.add_column(no_wrap=True, overflow="ellipsis")
+    longest = max((output.text(name).cell_len for name in states), default=0)
+    made.add_column(no_wrap=True, overflow="ellipsis", min_width=min(longest, width // 3))
+    made.add_column(no_wrap=True, min_width=min(BAR, width // 8))
+    made.add_column(no_wrap=True, overflow="ellipsis")
     order = (Running, Starting, Waiting, Failed, Done)
     ranked = sorted(states, key=lambda name: (order.index(type(states[name])), name))
     for name in ranked[:SHOWN]:
-        bar, line = _cells(states[name], max(10, min(30, width // 4)))
+        bar, line = _cells(states[name], min(BAR, width // 8))
         made.add_row(output.text(name), bar, line)
     if len(ranked) > SHOWN:
         made.add_row(output.text(f"and {len(ranked) - SHOWN} more", "dim"))

@@ -154,12 +154,20 @@ def _claim(line: ClaimLine, now: datetime) -> Line:
             output.text(line.state.value, STYLES[line.grade]),
             output.text(line.claim),
             output.text(ago(line.last_backup, now) if line.last_backup is not None else NOTHING),
-            output.text("now" if line.running else ago(line.next_run, now) if line.next_run is not None else NOTHING),
+            output.text(_next(line, now)),
             output.text(line.schedule or NOTHING),
             output.text(line.restore or NOTHING),
         ),
         notes=tuple(notes),
     )
+
+
+def _next(line: ClaimLine, now: datetime) -> str:
+    if line.running:
+        return "now"
+    if line.next_run is None:
+        return NOTHING
+    return "due" if line.next_run <= now else ago(line.next_run, now)
 
 
 def _unprotected(report: StatusReport, width: int, everything: bool) -> Iterator[Text]:
