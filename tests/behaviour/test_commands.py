@@ -16,7 +16,6 @@ import pytest
 from holdfast.assemble import laptop
 from holdfast.cli.problems import ExitCode
 from holdfast.kube import objects
-from holdfast.kube.client import Kube
 from holdfast.model.settings import Settings
 from tests.support.town import APPS, MovableClock, Town
 
@@ -267,9 +266,8 @@ async def test_a_cluster_that_is_gone_ends_with_4(desk: Desk, tmp_path: Path) ->
 
 async def test_a_token_that_is_not_known_ends_with_4(desk: Desk, tmp_path: Path) -> None:
     config = json.loads(desk.town.cluster.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = desk.town.cluster.url
     config["users"][0]["user"]["token"] = "wrong"
     (tmp_path / "config").write_text(json.dumps(config))
-    kube = Kube.connect(tmp_path / "config")
-    await kube.aclose()
     answer = await desk.run("snapshots", "apps/data", "--kubeconfig", str(tmp_path / "config"))
     assert answer.code == ExitCode.CLUSTER

@@ -38,3 +38,9 @@ def test_values_stand_beside_their_name(content: str, width: int) -> None:
     assert made[0].plain.startswith("  name  ")
     assert made[-1].plain == "  longer   x"
     assert "".join(each.plain for each in made[:-1]).replace(" ", "") == "name" + content.replace(" ", "")
+
+
+def test_a_name_of_253_characters_does_not_move_the_other_rows() -> None:
+    made = [each.plain for each in output.grid(("A", "B"), lines(("n" * 253, "1"), ("short", "2")), 80)]
+    assert made[1] == "n" * 253 + "   1"
+    assert made[2] == "short" + " " * 38 + "2"

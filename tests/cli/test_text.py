@@ -66,3 +66,7 @@ def test_a_written_duration_reads_as_itself(duration: timedelta) -> None:
 
 def test_counts_have_their_noun() -> None:
     assert [text.counted(number, "file") for number in (0, 1, 1234)] == ["0 files", "1 file", "1,234 files"]
+
+
+def test_a_sentence_ends_once() -> None:
+    assert [text.ended(each) for each in ("a", "a.", "a?", "", "a ")] == ["a.", "a.", "a?", "", "a."]

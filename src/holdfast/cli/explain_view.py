@@ -12,7 +12,7 @@ from holdfast.cli.cluster import Claimed, Cluster, connect, find
 from holdfast.cli.explain import ExplainReport, Heard, Value, Volume, Witness
 from holdfast.cli.options import Asked, Output
 from holdfast.cli.problems import ExitCode, Problem
-from holdfast.cli.text import moment, span
+from holdfast.cli.text import ended, moment, span
 from holdfast.kube import objects
 from holdfast.model.evidence import Evidence
 from holdfast.model.protection import NoPlan
@@ -97,8 +97,7 @@ def _decision(report: ExplainReport, width: int) -> Iterator[Text]:
 
 
 def _sentence(text: str) -> str:
-    ended = text.rstrip(".")
-    return f"{ended[:1].upper()}{ended[1:]}." if ended else ""
+    return ended(f"{text[:1].upper()}{text[1:]}")
 
 
 def _heard(heard: Heard, evidence: Evidence | None, width: int) -> Iterator[Text]:

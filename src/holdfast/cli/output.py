@@ -40,9 +40,12 @@ def text(content: str, style: str = "") -> Text:
 
 
 def grid(headers: Sequence[str], lines: Sequence[Line], width: int) -> list[Text]:
-    """Return lines of text: aligned columns, and notes below their row, wrapped to the width."""
+    """Return lines of text: aligned columns, and notes below their row, wrapped to the width.
+
+    A cell longer than half the width (a claim's name may have 253 characters) does not move the other rows.
+    """
     rows = [tuple(Text(header, style="dim") for header in headers), *(line.cells for line in lines)]
-    widths = [max(row[index].cell_len for row in rows) for index in range(len(headers))]
+    widths = [min(max(row[index].cell_len for row in rows), width // 2) for index in range(len(headers))]
     made = [_row(rows[0], widths)]
     for line in lines:
         made.append(_row(line.cells, widths))

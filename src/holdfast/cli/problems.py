@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from holdfast.cli.text import visible
+from holdfast.cli.text import ended, visible
 
 if TYPE_CHECKING:
     from holdfast.kube.errors import KubeError
@@ -44,8 +44,7 @@ class Problem(Exception):
     @property
     def line(self) -> str:
         """Return the problem as one line."""
-        ended = self.what.rstrip(".") + "."
-        return " ".join(visible(f"{ended} {self.advice}".strip()).split())
+        return " ".join(visible(f"{ended(self.what)} {self.advice}").split())
 
 
 def of(error: Exception) -> Problem:

@@ -14,7 +14,7 @@ from holdfast.cli.history import History
 from holdfast.cli.options import Asked, Output
 from holdfast.cli.output import Line
 from holdfast.cli.problems import ExitCode, Problem
-from holdfast.cli.text import ago, moment
+from holdfast.cli.text import ago, ended, moment
 from holdfast.model.evidence import Absent, Answer, Exists, Inventory, Unknown
 from holdfast.model.failure import Failure
 from holdfast.model.snapshot import Flag, Listing, Record, RecordedSnapshot, Snapshot
@@ -147,7 +147,7 @@ async def run(asked: Asked, claim: str, repository: str | None) -> int:
 def screen(made: SnapshotsReport, now: datetime, width: int) -> Iterator[Text]:
     """Yield the table's lines."""
     if made.doubt:
-        yield from output.indented(output.text(f"{made.doubt}. {made.doubt_advice}", "bold red"), width, 0)
+        yield from output.indented(output.text(f"{ended(made.doubt)} {made.doubt_advice}", "bold red"), width, 0)
     if not made.points:
         if not made.doubt:
             yield output.text(f"There is no backup of {made.identity} in Repository {made.repository}.")

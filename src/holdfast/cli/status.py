@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from holdfast.cli.ledger import Restoring, Row
-from holdfast.cli.text import ago, counted
+from holdfast.cli.text import ago, counted, ended
 from holdfast.decide import protection
 from holdfast.decide.protection import Broken
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef
@@ -310,8 +310,11 @@ def _headline(claims: Sequence[ClaimLine], repositories: Sequence[RepositoryLine
         others = ", ".join(f"{len(found)} {_are(found)}" for found in groups if found != good)
         first = f"{len(good) or 'None'} of {len(claims)} claims {'is' if len(good) < 2 else 'are'} protected; {others}"
     worst = claims[0]
-    why = f" {worst.claim}: {worst.message}." if worst.grade is Grade.BAD and worst.message else ""
-    return f"{first}.{why}"
+    if worst.grade is not Grade.BAD or not worst.message:
+        return ended(first)
+    if len(claims) == 1:
+        return ended(f"{first}: {worst.message}")
+    return ended(f"{ended(first)} {worst.claim}: {worst.message}")
 
 
 def _grouped(claims: Sequence[ClaimLine]) -> list[list[ClaimLine]]:

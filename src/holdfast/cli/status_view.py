@@ -111,7 +111,8 @@ def screen(report: StatusReport, now: datetime, width: int, *, everything: bool)
         headers = ("STATE", "CLAIM", "LAST BACKUP", "", "", "")
         yield from output.grid(headers, [_claim(line, now) for line in report.released], width)
     elif report.released:
-        yield output.text(f"{counted(len(report.released), 'claim')} of the past keep their backups (--all).", "dim")
+        past = counted(len(report.released), "claim")
+        yield output.text(f"The backups of {past} of the past are kept (--all).", "dim")
 
 
 def _repositories(report: StatusReport, width: int) -> Iterator[Text]:

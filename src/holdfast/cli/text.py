@@ -54,6 +54,12 @@ def moment(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
+def ended(text: str) -> str:
+    """Return a sentence with its end: a full stop, where it has none."""
+    stripped = text.strip()
+    return stripped if not stripped or stripped[-1] in ".?!" else f"{stripped}."
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun: `1 file`, `3 files`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
