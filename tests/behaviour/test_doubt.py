@@ -285,3 +285,11 @@ async def flag(town: Town, snapshot: str, mark: Flag) -> None:
     assert record is not None
     changed = tuple(replace(each, flags=(mark,)) if each.id == snapshot else each for each in record.snapshots)
     await storage.write_record(place, marker, PASSWORD, replace(record, snapshots=changed))
+
+
+async def test_a_damaged_newest_backup_is_said_and_an_older_one_taken_when_a_person_names_it(town: Town) -> None:
+    older, newest = await lost(town, "older", "newest")
+    (town.repository / "memory/content" / APPS / "data" / newest).write_bytes(b"rubbish")
+    await asked(town, "Damaged")
+    await town.annotate("data", {"holdfast.dev/restore": older})
+    await healed(town, "older")

@@ -110,3 +110,10 @@ def test_the_ledger_has_one_word_for_a_claim(memory: BackupMemory, restoring: st
 def test_the_worst_state_comes_first() -> None:
     assert protection.worst([Health.PROTECTED, Health.LATE, Health.WAITING]) is Health.WAITING
     assert protection.worst([]) is None
+
+
+def test_what_a_claim_is_can_keep_it_from_being_protected_or_restored() -> None:
+    assert protection.limits(builders.claim()) == protection.unarmed(builders.claim()) == ()
+    assert "volumeMode Filesystem" in str(protection.limits(builders.claim(volume_mode="Block"))[0])
+    for static in (builders.claim(storage_class=""), builders.claim(has_selector=True)):
+        assert "not restored by itself" in str(protection.unarmed(static)[0])

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -285,6 +287,19 @@ class Town:
             return not left
 
         await self.until("helpers are cleared", clean)
+
+    async def caught(self, kind: str) -> int:
+        """Stop the next mover whose name begins like this where it is; return its process id."""
+
+        async def found() -> int | None:
+            for pod in await self.kube.list(objects.PODS, self.settings.namespace):
+                if pod.metadata.name.startswith(kind):
+                    return self.cluster.pod_pid(self.settings.namespace, pod.metadata.name)
+            return None
+
+        pid = await self.until(f"a mover runs for {kind}", found)
+        os.kill(pid, signal.SIGSTOP)
+        return pid
 
     async def until(self, what: str, look: Callable[[], Awaitable[T | None]], seconds: float = 60) -> T:
         """Return what `look` finds as soon as it is true; fail, saying what was waited for."""

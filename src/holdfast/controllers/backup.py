@@ -26,6 +26,7 @@ SOURCE: Final = "/data"
 TAKEN: Final = "BoundByOther"  # the phase of a restore that somebody else's volume ended
 SOON: Final = timedelta(seconds=1)
 LATER: Final = timedelta(minutes=10)
+ORPHANED: Final = timedelta(minutes=2)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
 SLOT: Final = names.PREFIX + "slot"
 NOW_VALUE: Final = names.PREFIX + "backup-now"
@@ -52,11 +53,18 @@ class Backups:
         job = self._job(ref)
         if job is not None:
             return await self._follow(ref, claim, item, job)
+        await self._clear_orphans(ref)
         plan = self._plan(claim)
         if claim is None or plan is None or item is None:
             self._waiting.pop(ref, None)
-            return None
+            return ORPHANED if self._world.informers.volumes.by("alias-of", str(ref)) else None
         return await self._start_if_due(claim, plan, item)
+
+    async def _clear_orphans(self, ref: ClaimRef) -> None:
+        """Delete aliases that a crash left without a Job; a young one's Job may only not be seen yet."""
+        for volume in self._world.informers.volumes.by("alias-of", str(ref)):
+            if self._world.now() - volume.metadata.creation_timestamp >= ORPHANED:
+                await self._clear_alias(volume.metadata.name)
 
     def _plan(self, claim: Claim | None) -> Plan | None:
         if claim is None:
@@ -112,30 +120,39 @@ class Backups:
             detail = f"volume {volume.metadata.name} is none of {kinds}: it cannot be read beside the app"
             status.warning(self._world, claim.ref, "NoAlias", detail)
             return LATER
-        await self._alias(claim, plan, volume, source)
-        await self._create_job(claim, plan, due, volume.metadata.name)
+        slot = status.text(due.slot) if due.now_value is None else f"now:{due.now_value}"
+        run = f"{claim.uid}:{slot}:{due.attempt}"
+        name = names.backup_job(plan.repository.value.name, plan.identity.value, run)
+        await self._alias(name, claim, volume, source)
+        await self._create_job(name, claim, plan, due, volume.metadata.name)
         return SOON
 
     async def _alias(
-        self, claim: Claim, plan: Plan, volume: objects.PersistentVolume, source: Mapping[str, Any]
+        self, name: str, claim: Claim, volume: objects.PersistentVolume, source: Mapping[str, Any]
     ) -> None:
-        name, namespace = _alias_name(plan), self._world.settings.namespace
+        namespace, marks = self._world.settings.namespace, {claims.CLAIM: str(claim.ref)}
         modes = ["ReadOnlyMany"] if "csi" not in source else list(claim.access_modes)
         size = (volume.spec.capacity or {}).get("storage", "1")
         affinity = volume.spec.node_affinity
         for manifest in (
-            claims.alias_volume(name, namespace, source, access_modes=modes, capacity=size, node_affinity=affinity),
-            claims.alias_claim(name, namespace, access_modes=modes, capacity=size),
+            claims.alias_volume(
+                name,
+                namespace,
+                source,
+                access_modes=modes,
+                capacity=size,
+                node_affinity=affinity,
+                annotations=marks,
+            ),
+            claims.alias_claim(name, namespace, access_modes=modes, capacity=size, annotations=marks),
         ):
             try:
                 await self._world.kube.create(manifest)
             except errors.AlreadyExists:
                 log.info("backup.alias_exists", extra={"claim": str(claim.ref), "alias": name})
 
-    async def _create_job(self, claim: Claim, plan: Plan, due: Due, volume: str) -> None:
+    async def _create_job(self, name: str, claim: Claim, plan: Plan, due: Due, volume: str) -> None:
         repository, identity = plan.repository.value, plan.identity.value
-        slot = status.text(due.slot) if due.now_value is None else f"now:{due.now_value}"
-        run = f"{claim.uid}:{slot}:{due.attempt}"
         work = BackupWork(
             identity=identity,
             source=SOURCE,
@@ -154,14 +171,13 @@ class Backups:
         }
         if due.now_value is not None:
             annotations[NOW_VALUE] = due.now_value
-        name = names.backup_job(repository.name, identity, run)
         manifest = pods.mover_job(
             name,
             self._world.settings.namespace,
             self._world.settings.image,
             repository,
             WorkOrder(run=name, repository=pods.access(repository), work=work),
-            mounts=[pods.Mount(claim=_alias_name(plan), path=SOURCE, read_only=True)],
+            mounts=[pods.Mount(claim=name, path=SOURCE, read_only=True)],
             labels={names.KIND: "backup"},
             annotations=annotations,
         )
@@ -261,16 +277,15 @@ class Backups:
         await status.write(self._world, objects.PROTECTIONS, item, {"backup": changes})
 
     async def _clear(self, job: objects.Job) -> None:
-        """Delete the run's Job, then the alias claim and volume: its Retain keeps the app's data."""
-        namespace = self._world.settings.namespace
-        alias = job.metadata.name.rpartition("-")[0]
-        await self._world.kube.delete(objects.JOBS, job.metadata.name, namespace, uid=job.metadata.uid)
-        await self._world.kube.delete(objects.CLAIMS, alias, namespace)
-        await self._world.kube.delete(objects.VOLUMES, alias)
+        """Delete the run's Job, then its alias."""
+        name = job.metadata.name
+        await self._world.kube.delete(objects.JOBS, name, self._world.settings.namespace, uid=job.metadata.uid)
+        await self._clear_alias(name)
 
-
-def _alias_name(plan: Plan) -> str:
-    return names.alias(plan.repository.value.name, plan.identity.value)
+    async def _clear_alias(self, name: str) -> None:
+        """Delete the alias claim, then its volume: Retain keeps the app's data."""
+        await self._world.kube.delete(objects.CLAIMS, name, self._world.settings.namespace)
+        await self._world.kube.delete(objects.VOLUMES, name)
 
 
 def _source(volume: objects.PersistentVolume) -> Mapping[str, Any] | None:

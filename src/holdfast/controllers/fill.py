@@ -51,9 +51,9 @@ class Fill:
 
     @classmethod
     def of(cls, world: World, claim: Claim, repository: Repository, identity: Identity, wish: str) -> "Fill":
-        """Return the fill that serves the claim: found by identity, class and mode."""
+        """Return the fill that serves the claim: found by its name, identity, class and mode."""
         mode = f"{claim.volume_mode}:{','.join(claim.access_modes)}"
-        name = names.prime(repository.name, identity, claim.storage_class or "", mode)
+        name = names.prime(claim.ref, repository.name, identity, claim.storage_class or "", mode)
         prime = world.informers.claims.get(world.settings.namespace, name)
         volume = world.informers.volumes.get("", prime.spec.volume_name or "") if prime is not None else None
         return cls(
@@ -103,9 +103,14 @@ class Fill:
         )
 
     def job_facts(self) -> JobFacts | None:
+        """Return the facts of the mover's Job; one that filled an earlier prime of this name says nothing of ours."""
         if self.prime is None:
             return None
-        return runs.observe(self.world, names.restore_job(self.name, _attempt(self.prime)))
+        name = names.restore_job(self.name, _attempt(self.prime))
+        job = self.world.informers.jobs.get(self.world.settings.namespace, name)
+        if job is None or job.annotations.get(claims.PRIME_UID) != self.prime.metadata.uid:
+            return None
+        return runs.observe(self.world, name)
 
     # Steps
 
@@ -167,12 +172,15 @@ class Fill:
             mounts=[pods.Mount(claim=self.name, path=TARGET, read_only=False)],
             node=annotations.get(claims.SELECTED_NODE),
             labels={names.KIND: "restore"},
-            annotations={claims.CLAIM: str(self.claim.ref)},
+            annotations={claims.CLAIM: str(self.claim.ref), claims.PRIME_UID: self.prime.metadata.uid},
         )
         try:
             await self.world.kube.create(manifest)
         except errors.AlreadyExists:
             log.info("fill.job_exists", extra={"claim": str(self.claim.ref), "job": name})
+            found = await self.world.kube.get(objects.JOBS, name, self.world.settings.namespace)
+            if found.annotations.get(claims.PRIME_UID) != self.prime.metadata.uid:
+                await _delete_job(self.world, name)
 
     def _has_a_place(self) -> bool:
         """Ask the gate for restores: the longest waiting fill starts first."""

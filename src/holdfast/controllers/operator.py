@@ -130,6 +130,9 @@ class Operator:
 
     def _volume_changed(self, change: Change[objects.PersistentVolume]) -> None:
         item = change.new or change.old
+        if item is not None and item.labels.get(names.COMPONENT) == "backup":
+            self._wake_claim(item.annotations.get(claims.CLAIM), self.backup)
+            return
         owner = item.spec.claim_ref if item is not None else None
         if owner is None or not owner.namespace or not owner.name:
             return

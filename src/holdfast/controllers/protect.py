@@ -70,7 +70,7 @@ class Protector:
         known, now = status.memory(item), self._world.now()
         restoring = status.section(item, "restore")
         phase = restoring.get("phase") if restoring.get("claimUID") == claim.uid else None
-        problems = [str(problem) for problem in plan.problems]
+        problems = [str(problem) for problem in plan.problems + protection.unarmed(claim)]
         if isinstance(plan, NoPlan):
             return {
                 "state": Health.REVIEW.value,

@@ -1,7 +1,7 @@
 """What every controller sees: one informer per kind, the client, the events and the clock."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from holdfast.decide import intent, protection
@@ -52,6 +52,7 @@ class Informers:
         informers.claims.index("component", lambda claim: _label(claim, names.COMPONENT))
         informers.claims.index("filled-for", _filled_for)
         informers.claims.index("history", _history)
+        informers.volumes.index("alias-of", _alias_of)
         informers.jobs.index("backup-of", _backup_of)
         informers.pods.index("job", lambda pod: _label(pod, "batch.kubernetes.io/job-name"))
         informers.pods.index("hash", lambda pod: _label(pod, names.HASH))
@@ -79,6 +80,11 @@ def _history(claim: objects.PersistentVolumeClaim) -> tuple[str, ...]:
 def _backup_of(job: objects.Job) -> tuple[str, ...]:
     found = job.annotations.get(claims.CLAIM)
     return (found,) if found and job.labels.get(names.KIND) == "backup" else ()
+
+
+def _alias_of(volume: objects.PersistentVolume) -> tuple[str, ...]:
+    found = volume.annotations.get(claims.CLAIM)
+    return (found,) if found and volume.labels.get(names.COMPONENT) == "backup" else ()
 
 
 def _filled_for(claim: objects.PersistentVolumeClaim) -> tuple[str, ...]:
@@ -114,7 +120,9 @@ class World:
 
     def plan(self, claim: Claim) -> Plan | NoPlan:
         """Return what is done for the claim."""
-        return protection.plan(claim.ref, self.intent(claim), self.repositories())
+        wish = self.intent(claim)
+        wish = replace(wish, problems=wish.problems + protection.limits(claim))
+        return protection.plan(claim.ref, wish, self.repositories())
 
     def writer(self, ref: ClaimRef, plan: Plan) -> ClaimRef | None:
         """Return the other claim that writes this claim's history; None when this claim does."""

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from holdfast.decide import schedule
-from holdfast.model.claim import ClaimRef, Identity
+from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.evidence import Doubt
-from holdfast.model.intent import PREFIX, Intent, Protect, Sourced, Unreadable
+from holdfast.model.intent import PREFIX, Intent, Problem, Protect, Sourced, Unreadable
 from holdfast.model.protection import BackupMemory, Health, NoPlan, Plan
 from holdfast.model.repository import Repository
 from holdfast.model.verdict import Hold
@@ -104,6 +104,23 @@ def _owner(identity: Identity, repository: Repository) -> str:
     if identity.cluster == repository.cluster:
         return identity.namespace
     return f"{identity.cluster}/{identity.namespace}"
+
+
+def limits(claim: Claim) -> tuple[Problem, ...]:
+    """Return what a claim is that keeps Holdfast from protecting it at all."""
+    if claim.volume_mode != "Block":
+        return ()
+    what = "Block volumes are neither backed up nor restored; use a claim of volumeMode Filesystem"
+    return (Problem(where="spec.volumeMode", what=what),)
+
+
+def unarmed(claim: Claim) -> tuple[Problem, ...]:
+    """Return why a claim is backed up, yet not restored by itself when it is created again."""
+    if claim.storage_class != "" and not claim.has_selector:
+        return ()
+    where = "spec.selector" if claim.has_selector else "spec.storageClassName"
+    what = "its volume is chosen by hand, so it is backed up, and not restored by itself when it is created again"
+    return (Problem(where=where, what=what),)
 
 
 def clashes(identities: Mapping[ClaimRef, tuple[str, Identity]]) -> Mapping[ClaimRef, ClaimRef]:

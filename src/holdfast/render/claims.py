@@ -17,6 +17,7 @@ ATTEMPT: Final = names.PREFIX + "attempt"
 IDENTITY: Final = names.PREFIX + "identity"
 CLAIM: Final = names.PREFIX + "claim"
 RECLAIM_POLICY: Final = names.PREFIX + "reclaim-policy"
+PRIME_UID: Final = names.PREFIX + "prime-uid"
 CLAIM_UID: Final = names.PREFIX + "claim-uid"
 VOLUME: Final = names.PREFIX + "volume"
 EMPTY: Final = "none"  # the value of SNAPSHOT for a claim that starts empty
@@ -101,10 +102,11 @@ def alias_volume(
     access_modes: Sequence[str],
     capacity: str,
     node_affinity: Mapping[str, Any] | None,
+    annotations: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return a second, read-only PersistentVolume on an app's volume.
 
-    Retain and no annotation: with the provisioner's annotation and Delete it would delete the app's data.
+    Retain and only our annotations: with the provisioner's and Delete it would delete the app's data.
     """
     spec: dict[str, Any] = {
         "accessModes": list(access_modes),
@@ -119,17 +121,19 @@ def alias_volume(
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": names.metadata(name, None, "backup"),
+        "metadata": names.metadata(name, None, "backup", annotations=annotations),
         "spec": spec,
     }
 
 
-def alias_claim(name: str, namespace: str, *, access_modes: Sequence[str], capacity: str) -> dict[str, Any]:
+def alias_claim(
+    name: str, namespace: str, *, access_modes: Sequence[str], capacity: str, annotations: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the claim of ours that binds the alias volume."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": names.metadata(name, namespace, "backup"),
+        "metadata": names.metadata(name, namespace, "backup", annotations=annotations),
         "spec": {
             "accessModes": list(access_modes),
             "resources": {"requests": {"storage": capacity}},

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from holdfast.model.claim import Identity
+from holdfast.model.claim import ClaimRef, Identity
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "holdfast"
@@ -19,22 +19,24 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
-def prime(repository: str, identity: Identity, storage_class: str, mode: str) -> str:
-    """Return the prime claim's name: a fill belongs to the identity, class and mode, not to one claim's uid."""
-    return f"fill-{digest(repository, str(identity), storage_class, mode)}"
+def prime(ref: ClaimRef, repository: str, identity: Identity, storage_class: str, mode: str) -> str:
+    """Return the prime claim's name: a claim that is created again under its name finds it, whatever its uid.
+
+    Other claims that read the same history have fills of their own.
+    """
+    return f"fill-{digest(str(ref), repository, str(identity), storage_class, mode)}"
 
 
 def restore_job(prime_name: str, attempt: int) -> str:
     return f"{prime_name}-{attempt}"
 
 
-def alias(repository: str, identity: Identity) -> str:
-    """Return the name of the alias volume and claim through which a mover reads a claim's volume."""
-    return f"backup-{digest(repository, str(identity))}"
-
-
 def backup_job(repository: str, identity: Identity, run: str) -> str:
-    return f"{alias(repository, identity)}-{digest(run)[:8]}"
+    """Return the name of a run's Job, and of the alias volume and claim through which it reads the claim's volume.
+
+    Never shared with another run: an alias that outlived its run may lead to a volume that is no longer the claim's.
+    """
+    return f"backup-{digest(repository, str(identity))}-{digest(run)[:8]}"
 
 
 def reader(repository: str) -> str:

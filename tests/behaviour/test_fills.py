@@ -1,0 +1,56 @@
+"""What a mover did for one volume is never taken for another's."""
+
+import os
+import signal
+
+import pytest
+
+from holdfast.kube import objects
+from tests.support.town import APPS, Town
+
+pytestmark = pytest.mark.anyio
+
+READ = "cat f 2>/dev/null || echo empty"
+
+
+async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(town: Town) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.back_up("data")
+    await town.remove(objects.CLAIMS, "data")
+    await town.claim("data")
+    await town.app("data", READ)
+    mover = await town.caught("fill-")
+    await town.stop()
+    os.kill(mover, signal.SIGCONT)
+    namespace = town.settings.namespace
+
+    async def done() -> bool:
+        jobs = await town.kube.list(objects.JOBS, namespace)
+        return any(job.status is not None and job.status.succeeded for job in jobs)
+
+    await town.until("the mover has filled the volume", done)
+    (prime,) = await town.kube.list(objects.CLAIMS, namespace)
+    await town.remove(objects.CLAIMS, prime.metadata.name, namespace)
+    kept = {key: value for key, value in prime.annotations.items() if key.startswith("holdfast.dev/")}
+    await town.kube.create(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {
+                "name": prime.metadata.name,
+                "namespace": namespace,
+                "labels": dict(prime.labels),
+                "annotations": {**kept, "volume.kubernetes.io/selected-node": "laptop"},
+            },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "64Mi"}},
+                "storageClassName": "standard",
+            },
+        }
+    )
+    await town.start()
+    await town.app_ended("data")
+    assert [line async for line in town.kube.logs(APPS, "data", follow=False)] == ["treasure"]
+    await town.settled()
