@@ -117,7 +117,7 @@ class Inventories:
         token = (secret.data or {}).get("token") if secret is not None else None
         if token is None:
             return Failure(kind=FailureKind.READER_DOWN, detail="the repository's reader has not been set up yet")
-        running = [pod for pod in self._world.informers.pods.by("hash", names.digest(repository)) if _is_ready(pod)]
+        running = [pod for pod in self._world.informers.pods.by("hash", names.digest(repository)) if is_ready(pod)]
         if not running:
             return Failure(kind=FailureKind.READER_DOWN, detail=self._why_down(repository))
         address = running[0].status.pod_ip if running[0].status is not None else None
@@ -135,7 +135,8 @@ class Inventories:
         return "the repository's reader is not running yet"
 
 
-def _is_ready(pod: Pod) -> bool:
+def is_ready(pod: Pod) -> bool:
+    """Return whether a reader's pod can be asked."""
     if pod.is_deleting or pod.status is None or pod.status.pod_ip is None:
         return False
     return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())

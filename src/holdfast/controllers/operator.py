@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from holdfast.controllers import inventory
 from holdfast.controllers.backup import Backups
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.loop import Clock, Loop
@@ -156,9 +157,7 @@ class Operator:
 
     def _secret_changed(self, _: Key) -> None:
         self._wake_repositories()
-        for key, item in self.world.informers.claims.objects.items():
-            if item.status is not None and item.status.phase == "Pending":
-                self.populate.add(key)
+        self._wake_pending()
 
     def _protection_changed(self, key: Key) -> None:
         self.protect.add(key)
@@ -180,7 +179,7 @@ class Operator:
         if item is None:
             return
         if item.labels.get(names.COMPONENT) == "reader":
-            self._reader_changed(item)
+            self._reader_changed(change)
             return
         job = item.labels.get("batch.kubernetes.io/job-name")
         found = self.world.informers.jobs.get(self.world.settings.namespace, job) if job else None
@@ -198,10 +197,22 @@ class Operator:
             case _:
                 pass
 
-    def _reader_changed(self, pod: objects.Pod) -> None:
+    def _reader_changed(self, change: Change[objects.Pod]) -> None:
+        was, now = (item is not None and inventory.is_ready(item) for item in (change.old, change.new))
+        if was == now:
+            return
+        item = change.new or change.old
         for key in self.world.informers.repositories.objects:
-            if names.digest(key.name) == pod.labels.get(names.HASH):
+            if item is not None and names.digest(key.name) == item.labels.get(names.HASH):
                 self.inventories.start(key.name)
+        if now:
+            self._wake_pending()
+
+    def _wake_pending(self) -> None:
+        """Claims that wait for their data ask again."""
+        for key, item in self.world.informers.claims.objects.items():
+            if item.status is not None and item.status.phase == "Pending":
+                self.populate.add(key)
 
     def _wake_repositories(self) -> None:
         for key in self.world.informers.repositories.objects:
