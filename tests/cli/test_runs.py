@@ -36,8 +36,7 @@ def row(state: str = "Protected", running: str | None = None, **memory: Any) -> 
     )
 
 
-def watched(**before: Any) -> Watched:
-    return Watched(ref=REF, value="asked", before=replace(BackupMemory(served_now="before"), **before))
+WATCHED = Watched(ref=REF, value="asked")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def watched(**before: Any) -> Watched:
             Done(snapshot="new", files=2, bytes=20, flags=("Partial",)),
         ),
         (
-            row(attempt=1, failure="Unreachable: refused", retry_at=NOW),
+            row(attempt=1, failure="Unreachable: refused", failed_now="asked", retry_at=NOW),
             None,
             Failed(detail="Unreachable: refused", retry_at=NOW),
         ),
@@ -66,18 +65,16 @@ def watched(**before: Any) -> Watched:
     ],
 )
 def test_the_state_follows_from_what_is_remembered(found: Row | None, job: str | None, expected: State) -> None:
-    assert runs.state(watched(), found, job, None) == expected
+    assert runs.state(WATCHED, found, job, None) == expected
 
 
 def test_a_failure_of_the_past_is_no_failure_of_this_run() -> None:
-    found = row(attempt=2, failure="Unreachable: refused", retry_at=NOW)
-    state = runs.state(watched(attempt=2), found, None, None)
-    assert isinstance(state, Waiting)
-    assert "the next may start at 2026-03-01 12:00:00Z" in state.detail
+    found = row(attempt=2, failure="Unreachable: refused", failed_now="before", retry_at=NOW)
+    assert runs.state(WATCHED, found, None, None) == Waiting(detail="waiting for its turn")
 
 
 def test_progress_belongs_to_a_run_at_work() -> None:
-    assert runs.state(watched(), row(), "asked", PROGRESS) == Running(progress=PROGRESS)
+    assert runs.state(WATCHED, row(), "asked", PROGRESS) == Running(progress=PROGRESS)
 
 
 def test_a_flagged_backup_says_that_it_is_never_restored_by_itself() -> None:

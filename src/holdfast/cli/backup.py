@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from holdfast.cli import ledger, live, output, runlog, runs
-from holdfast.cli.cluster import Cluster, connect, find, repositories
+from holdfast.cli.cluster import Cluster, connect, protection_of, protections, repositories
 from holdfast.cli.ledger import Row
 from holdfast.cli.options import Asked, Output
 from holdfast.cli.problems import ExitCode, Problem
@@ -18,7 +18,7 @@ from holdfast.cli.runs import Done, Failed, Result, State, Watched
 from holdfast.decide import intent, protection
 from holdfast.kube import errors, objects, parse
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef
-from holdfast.model.protection import BackupMemory, NoPlan, Plan
+from holdfast.model.protection import NoPlan, Plan
 from holdfast.render import names
 
 NOW: Final = names.PREFIX + "backup-now"
@@ -41,6 +41,8 @@ class Candidate:
             return f"it is not backed up: {self.plan.detail}"
         if self.claim.phase is not ClaimPhase.BOUND:
             return f"it is {self.claim.phase.value}: there is nothing to back up yet"
+        if self.claim.volume_mode == "Block":
+            return "its volumeMode is Block: only Filesystem can be backed up"
         if self.claim.deleting:
             return "it is being deleted"
         if self.writer is not None:
@@ -111,12 +113,10 @@ def _all(found: Mapping[ClaimRef, Candidate], namespace: str | None) -> list[Can
 
 async def _ask(cluster: Cluster, candidate: Candidate) -> Watched:
     claim = candidate.claim
-    item = await find(cluster, objects.PROTECTIONS, claim.ref.name, claim.ref.namespace)
-    before = ledger.row(item).memory if item is not None else BackupMemory()
     value = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}-{secrets.token_hex(3)}"
     body = {"metadata": {"uid": claim.uid, "annotations": {NOW: value}}}
     await cluster.kube.patch(objects.CLAIMS, claim.ref.name, claim.ref.namespace, body)
-    return Watched(ref=claim.ref, value=value, before=before)
+    return Watched(ref=claim.ref, value=value)
 
 
 async def _watch(cluster: Cluster, watched: Sequence[Watched], timeout: timedelta | None) -> list[Result]:
@@ -163,10 +163,9 @@ async def _look(cluster: Cluster, open_runs: Sequence[Watched], logs: runlog.Log
 
 async def _rows(cluster: Cluster, refs: Sequence[ClaimRef]) -> Mapping[ClaimRef, Row]:
     if len(refs) > FEW:
-        items = await cluster.kube.list(objects.PROTECTIONS)
-        found = {ClaimRef(namespace=each.metadata.namespace or "", name=each.metadata.name): each for each in items}
+        found = await protections(cluster, None)
     else:
-        read = [(ref, await find(cluster, objects.PROTECTIONS, ref.name, ref.namespace)) for ref in refs]
+        read = [(ref, await protection_of(cluster, ref)) for ref in refs]
         found = {ref: item for ref, item in read if item is not None}
     return {ref: ledger.row(item) for ref, item in found.items()}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from holdfast.cli.options import Asked
 from holdfast.cli.problems import ExitCode, Problem
-from holdfast.decide import intent, protection, request
+from holdfast.decide import intent, ownership, protection, request
 from holdfast.decide.protection import Broken
 from holdfast.kube import errors, objects, parse
 from holdfast.kube.client import Kube
@@ -76,7 +76,7 @@ async def claimed(cluster: Cluster, ref: ClaimRef) -> Claimed:
         ref=ref,
         claim=claim,
         wish=intent.read(claim, labels, cluster.asked.label) if claim is not None else None,
-        item=await find(cluster, objects.PROTECTIONS, ref.name, ref.namespace),
+        item=await protection_of(cluster, ref),
         request=await _request(cluster, claim) if claim is not None else None,
         repositories=await repositories(cluster),
     )
@@ -90,6 +90,22 @@ async def find(
         return await cluster.kube.get(kind, name, namespace)
     except errors.NotFound:
         return None
+
+
+async def protection_of(cluster: Cluster, ref: ClaimRef) -> objects.Protection | None:
+    """Return the claim's Protection; one that somebody else made is none (P8)."""
+    found = await find(cluster, objects.PROTECTIONS, ref.name, ref.namespace)
+    return found if found is not None and ownership.is_ours(found.labels) else None
+
+
+async def protections(cluster: Cluster, namespace: str | None) -> Mapping[ClaimRef, objects.Protection]:
+    """Return all Protections of ours, in one namespace or in all."""
+    found = await cluster.kube.list(objects.PROTECTIONS, namespace)
+    return {
+        ClaimRef(namespace=each.metadata.namespace or "", name=each.metadata.name): each
+        for each in found
+        if ownership.is_ours(each.labels)
+    }
 
 
 async def repositories(cluster: Cluster) -> Mapping[str, Repository | Broken]:

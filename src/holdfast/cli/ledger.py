@@ -71,6 +71,7 @@ def read_status(status: Mapping[str, Any]) -> Row:
             attempt=_count(backup, "attempt") or 0,
             retry_at=_time(backup, "retryAt"),
             failure=_text(backup, "failure"),
+            failed_now=_text(backup, "failedNow"),
         ),
         running=_text(backup, "running"),
         lossy=_text(backup, "lossy"),

@@ -7,7 +7,7 @@ from typing import assert_never
 from holdfast.cli.ledger import Row
 from holdfast.cli.text import counted, moment
 from holdfast.model.claim import ClaimRef
-from holdfast.model.protection import BackupMemory, Health
+from holdfast.model.protection import Health
 from holdfast.model.run import Progress
 from holdfast.render import sentences
 
@@ -54,11 +54,10 @@ State = Waiting | Starting | Running | Done | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """One claim's run: the value that asked for it, and what was remembered before."""
+    """One claim's run, and the value that asked for it."""
 
     ref: ClaimRef
     value: str
-    before: BackupMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +80,12 @@ def state(watched: Watched, row: Row | None, job_value: str | None, progress: Pr
         return Done(snapshot=known.last_id or "", files=known.files or 0, bytes=known.bytes or 0, flags=known.flags)
     if row.state == Health.RELEASED:
         return Failed(detail="the claim is gone", retry_at=None)
-    if known.attempt > watched.before.attempt and known.failure is not None:
+    if known.failed_now == watched.value and known.failure is not None:
         return Failed(detail=known.failure, retry_at=known.retry_at)
     if job_value == watched.value:
         return working(progress)
     if job_value is not None:
         return Waiting(detail="another run is under way, this one follows")
-    if known.retry_at is not None and known.failure is not None:
-        return Waiting(detail=f"the last run failed ({known.failure}); the next may start at {moment(known.retry_at)}")
     return Waiting(detail=row.message or "waiting for its turn")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from rich.text import Text
 
 from holdfast.cli import ledger, output, status
-from holdfast.cli.cluster import Cluster, connect, find
+from holdfast.cli.cluster import Cluster, connect, find, protections
 from holdfast.cli.options import Asked, Output
 from holdfast.cli.output import Line
 from holdfast.cli.problems import ExitCode
@@ -54,7 +54,7 @@ async def gather(cluster: Cluster) -> Facts:
             for claim in claims
             if claim.ref.namespace != ours
         ),
-        rows={_ref(each): ledger.row(each) for each in await kube.list(objects.PROTECTIONS, only)},
+        rows={ref: ledger.row(item) for ref, item in (await protections(cluster, only)).items()},
         restores={_ref(each): ledger.restoring(each.status or {}) for each in await kube.list(objects.RESTORES, only)},
     )
 
