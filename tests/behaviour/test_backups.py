@@ -115,7 +115,7 @@ async def test_a_killed_mover_is_followed_by_another(town: Town) -> None:
     assert memory["servedNow"] == "1"
     assert memory["attempt"] == 0
     assert memory.get("failure") is None
-    assert any(line.startswith("Canceled: Backup failed: the mover was killed") for line in await town.events("data"))
+    await town.told("data", "Canceled: Backup failed: the mover was killed")
     await town.lose_everything()
     await town.claim("data")
     await town.app("data", READ)
@@ -136,7 +136,7 @@ async def test_a_failed_backup_is_said_and_tried_again_when_its_cause_may_have_p
         return found["state"] == "Failing" and str(found["message"]).startswith("WrongPassword")
 
     await town.until("the failure is said", failing)
-    assert any(line.startswith("WrongPassword: Backup failed") for line in await town.events("data"))
+    await town.told("data", "WrongPassword: Backup failed")
     await town.write_secret(PASSWORD)
     town.clock.jump(timedelta(seconds=31))
     await backups(town, 1)
@@ -251,13 +251,7 @@ async def test_an_object_that_somebody_else_made_is_left_as_it_is(town: Town) ->
     await town.claim("data")
     assert await town.run("data", READ) == "empty"
 
-    async def said() -> bool:
-        return any(
-            line.startswith(f"NotOurs: Protection {APPS}/data was not made by Holdfast")
-            for line in await town.events("data")
-        )
-
-    await town.until("the foreign Protection is said", said)
+    await town.told("data", f"NotOurs: Protection {APPS}/data was not made by Holdfast")
     await town.settled()
     assert await town.find(objects.PROTECTIONS, "data") == before
     await town.remove(objects.PROTECTIONS, "data")

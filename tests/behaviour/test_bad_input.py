@@ -41,15 +41,6 @@ async def state(town: Town, name: str, wanted: str) -> dict[str, Any]:
     return await town.until(f"{name} is {wanted}", found)
 
 
-async def told(town: Town, name: str, beginning: str) -> str:
-    """Wait for an Event on the object; return its line."""
-
-    async def found() -> str | None:
-        return next((line for line in await town.events(name) if line.startswith(beginning)), None)
-
-    return await town.until(f"{name} is told {beginning}", found)
-
-
 async def is_not_ready(town: Town, reason: str, part: str, name: str = "default") -> None:
     async def found() -> bool:
         condition = await town.condition(name)
@@ -99,7 +90,7 @@ async def test_values_that_cannot_be_read_are_said_and_the_claim_is_protected_al
     status = await state(town, "data", "NeedsReview")
     assert status["plan"]["schedule"] == "daily"
     assert "'hourlyy' is none of hourly, daily" in status["problems"][0]
-    assert "hourlyy" in await told(town, "data", "NeedsReview")
+    assert "hourlyy" in await town.told("data", "NeedsReview")
     status = await state(town, "odd", "NeedsReview")
     assert status["plan"]["schedule"] == "hourly"
     assert any("61 * * * *" in problem for problem in status["problems"])
@@ -163,7 +154,7 @@ async def test_a_name_of_253_characters_is_backed_up_and_restored(town: Town) ->
     assert len(name) == 252
     name += "n"
     await keep(town, name)
-    assert (await told(town, name, "BackedUp")).startswith("BackedUp: Backed up 1 files")
+    assert (await town.told(name, "BackedUp")).startswith("BackedUp: Backed up 1 files")
     await town.lose_everything()
     await town.claim(name)
     assert await read(town, name) == "treasure"
@@ -249,7 +240,7 @@ async def test_of_two_claims_with_one_identity_its_namesake_writes(town: Town) -
     status = await state(town, "twin", "NeedsReview")
     assert f"claim {APPS}/data writes the history {APPS}/data" in status["message"]
     await town.annotate("twin", {"holdfast.dev/backup-now": "again"})
-    assert f"{APPS}/data writes" in await told(town, "twin", "IdentityClash")
+    assert f"{APPS}/data writes" in await town.told("twin", "IdentityClash")
     second = await town.back_up("data")
     assert second != snapshot
     assert (await town.backup("twin"))["lastID"] == snapshot
@@ -370,11 +361,11 @@ async def test_a_volume_that_somebody_else_binds_is_kept_said_and_not_backed_up(
         }
     )
     await town.app_ended("data")
-    assert "bound to volume foreign by somebody else" in await told(town, "data", "BoundByOther: bound")
+    assert "bound to volume foreign by somebody else" in await town.told("data", "BoundByOther: bound")
     await town.settled()
     town.clock.jump(timedelta(hours=2))
     await town.annotate("data", {"poke": "1"})
-    await told(town, "data", "BoundByOther: Not backed up")
+    await town.told("data", "BoundByOther: Not backed up")
     assert (await town.backup("data"))["lastID"] == snapshot
     assert await town.back_up("data") != snapshot
 
@@ -393,7 +384,7 @@ async def test_a_full_repository_fails_a_backup_and_harms_no_other(town: Town) -
         await keep(town, annotations=mark)
         await town.run("data", "head -c 3000000 /dev/urandom > large; echo newer > f")
         await town.annotate("data", {"holdfast.dev/backup-now": "large"})
-        await told(town, "data", "RepositoryFull: Backup failed")
+        await town.told("data", "RepositoryFull: Backup failed")
         status = await state(town, "data", "Failing")
         assert status["message"].startswith("RepositoryFull")
         await town.claim("copy", annotations=mark | {"holdfast.dev/identity": f"{APPS}/data"})

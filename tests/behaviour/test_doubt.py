@@ -41,7 +41,7 @@ async def asked(town: Town, reason: str, **claim: object) -> str:
     await town.app("data", READ)
     message = await town.waits("data", reason)
     assert not await town.is_bound("data")
-    assert any(line.startswith(f"{reason}: Waiting: ") for line in await town.events("data"))
+    await town.told("data", f"{reason}: Waiting: ")
     return message
 
 
@@ -244,7 +244,7 @@ async def test_restore_modes_that_cannot_be_served_wait_and_say_what_is_missing(
     for name in waits:
         await town.app_ended(name)
     assert (await town.restore("unreasoned"))["reason"] == "StartedEmpty"
-    assert any("a rehearsal" in line for line in await town.events("unreasoned"))
+    assert "a rehearsal" in await town.told("unreasoned", "WillStartEmpty")
     assert (await town.restore("early"))["reason"] == "Restored"
 
 
@@ -256,8 +256,7 @@ async def test_a_flagged_backup_is_passed_over_and_named(town: Town) -> None:
     found = await town.restore("data")
     assert found["snapshot"] == good
     assert [each.split()[0] for each in found["skipped"]] == [partial]
-    told = next(line for line in await town.events("data") if line.startswith("WillRestore"))
-    assert f"set annotation holdfast.dev/restore to {partial}" in told
+    assert f"set annotation holdfast.dev/restore to {partial}" in await town.told("data", "WillRestore")
 
 
 async def test_partial_backups_alone_wait_for_a_person_who_accepts_them(town: Town) -> None:

@@ -245,6 +245,14 @@ class Town:
         found = await self.kube.list(objects.EVENTS)
         return [f"{each.reason}: {each.message}" for each in found if each.involved_object.name == name]
 
+    async def told(self, name: str, beginning: str) -> str:
+        """Wait until an Event on an object of this name begins like this; return it."""
+
+        async def found() -> str | None:
+            return next((line for line in await self.events(name) if line.startswith(beginning)), None)
+
+        return await self.until(f"{name} is told {beginning}", found)
+
     async def condition(self, name: str = "default") -> Mapping[str, Any]:
         item = await self.find(objects.REPOSITORIES, name, None)
         conditions: list[Mapping[str, Any]] = ((item.status or {}) if item is not None else {}).get("conditions") or []
