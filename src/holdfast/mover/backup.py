@@ -1,5 +1,6 @@
 """Back up one volume. Done means: found again by id in a fresh listing, and recorded."""
 
+import os
 import stat
 import time
 from functools import partial
@@ -98,11 +99,30 @@ async def _take(bench: Bench[Engine], work: Backup, source: Path) -> tuple[Taken
     """Return what the engine says of the backup, and what a walk beside it counted."""
     tags = {CLAIM_UID: work.claim_uid, CLUSTER_UID: work.cluster_uid, RUN: bench.run}
     walk = aside.start(partial(survey.survey, source))
+    root = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         taken = await bench.repository.engine.backup(work.identity, source, tags, work.exclude, bench.report)
-        return taken, await walk
+        surveyed = await walk
+        await aside.start(partial(_expect_still_there, source, root))
+        return taken, surveyed
     finally:
         walk.cancel()
+        os.close(root)
+
+
+def _expect_still_there(source: Path, root: int) -> None:
+    """Raise unless `source` is still the directory that `root` was opened on.
+
+    Nothing in Kubernetes keeps a volume that only we read from being deleted: what is left of it then would be
+    remembered as the newest backup, and be restored.
+    """
+    detail = "the volume was deleted or replaced while it was read"
+    try:
+        now, then = source.stat(), os.fstat(root)
+    except OSError as error:
+        raise EngineFailure(FailureKind.SOURCE_UNREADABLE, f"{detail}: {error}") from error
+    if then.st_nlink == 0 or (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
+        raise EngineFailure(FailureKind.SOURCE_UNREADABLE, detail)
 
 
 def _found(listing: Listing, snapshot: str) -> Snapshot:
