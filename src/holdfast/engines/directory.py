@@ -221,11 +221,16 @@ def _walk(folder: Path, base: str, start: str) -> Iterator[tuple[str, os.stat_re
 
 
 def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
-    """Return what is in the folder; a folder that is not there, or no longer, holds nothing."""
+    """Return what is in the folder; a folder that is not there, or no longer, holds nothing.
+
+    A link that leads nowhere is no such folder: it stands for one on a disk that is not mounted.
+    """
     try:
         with os.scandir(folder) as entries:
             return [*entries]
     except (FileNotFoundError, NotADirectoryError):
+        if folder.is_symlink():
+            raise
         return []
 
 
@@ -278,6 +283,8 @@ def _kind_of(error: OSError) -> FailureKind:
         return FailureKind.FORBIDDEN
     if number in _UNREACHABLE:
         return FailureKind.UNREACHABLE
+    if number == errno.ENOENT:  # what a link stands for
+        return FailureKind.STORAGE_MISSING
     if number in _UNFIT:
         return FailureKind.BAD_ORDER
     return FailureKind.UNKNOWN

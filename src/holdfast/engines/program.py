@@ -80,6 +80,10 @@ class Limits:
     total: timedelta
     inactivity: timedelta
 
+    def within(self, other: "Limits") -> "Limits":
+        """Return the stricter of both."""
+        return Limits(total=min(self.total, other.total), inactivity=min(self.inactivity, other.inactivity))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:

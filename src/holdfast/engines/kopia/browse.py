@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from holdfast.engines import program
 from holdfast.engines.kopia import argv, failures, parse
-from holdfast.engines.kopia.session import SHORT, Session
+from holdfast.engines.kopia.session import Session
 from holdfast.engines.program import Limits
 from holdfast.engines.protocol import EngineFailure
 from holdfast.model.claim import Identity
@@ -89,7 +89,7 @@ async def _find(session: Session, snapshot: parse.Manifest, names: Sequence[str]
 async def _directory(session: Session, object_id: str, path: str) -> tuple[parse.DirectoryEntry, ...]:
     """Return a directory's entries; PATH_MISSING when the object is a file (its content is not read to the end)."""
     content = bytearray()
-    async with program.started(session.program(argv.show_object(object_id), SHORT)) as running:
+    async with program.started(session.program(argv.show_object(object_id), session.short)) as running:
         async for chunk in running.chunks():
             content += chunk
             if len(content) >= len(_DIRECTORY) and not content.startswith(_DIRECTORY):

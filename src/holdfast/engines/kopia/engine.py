@@ -33,7 +33,7 @@ class KopiaEngine:
     """Implements `protocol.Engine` with kopia 0.23.1 on one shared repository below the storage's base.
 
     `environment` is where PATH, proxies and the AWS_* keys are taken from; `work` is a private scratch directory.
-    `limits` bound backups, restores, verifications and maintenance. A restore from S3 fetches packs of small files
+    `limits` bound every call, those that only list to SHORT at most. A restore from S3 fetches packs of small files
     ahead, and holds up to `prefetch_bytes` of them in `work`.
     """
 
@@ -49,7 +49,11 @@ class KopiaEngine:
         prefetch_bytes: int = PREFETCH_BYTES,
     ) -> None:
         self._storage = storage
-        self._kopia = Kopia(storage=storage, password=password, environment=environment, work=work, name=program)
+        # A listing tells nothing until its end: only the total says that it takes too long.
+        short = SHORT.within(Limits(total=limits.total, inactivity=limits.total))
+        self._kopia = Kopia(
+            storage=storage, password=password, environment=environment, work=work, name=program, short=short
+        )
         self._limits = limits
         self._prefetch_bytes = prefetch_bytes
         self._version: str | None = None
@@ -275,7 +279,7 @@ async def _labels(session: Session) -> tuple[parse.Label, ...]:
 
 async def _clean(session: Session, arguments: tuple[str, ...], doing: str) -> bytes:
     """Return what a listing printed; raise EngineFailure when it failed or complained."""
-    finished = await session.run(arguments, limits=SHORT)
+    finished = await session.run(arguments)
     if finished.exit_code != 0:
         raise failures.failure(doing, finished.exit_code, finished.stderr)
     if finished.stderr:

@@ -41,6 +41,11 @@ _ROWS: Final[tuple[tuple[FailureKind, str], ...]] = (
     (FailureKind.FORBIDDEN, _STORAGE + r"401 Unauthorized"),
     (FailureKind.CLOCK_SKEW, _STORAGE + r"The difference between the request time and the current time is too large\."),
     (FailureKind.MISDIRECTED, _STORAGE + r"(?:301 Moved Permanently|307 Temporary Redirect)"),
+    (
+        FailureKind.MISDIRECTED,
+        _STORAGE + r"The bucket you are attempting to access must be addressed using the specified endpoint\..*",
+    ),
+    (FailureKind.MISDIRECTED, _STORAGE + r"The authorization header is malformed; .*"),
     (FailureKind.MISDIRECTED, _STORAGE + r"Last-Modified time format is invalid, .*"),
     (
         FailureKind.MISDIRECTED,
@@ -53,6 +58,8 @@ _ROWS: Final[tuple[tuple[FailureKind, str], ...]] = (
     (FailureKind.UNREACHABLE, _STORAGE + r'Get "[^"]*": tls: failed to verify certificate: .*'),
     (FailureKind.UNREACHABLE, _STORAGE + r'Get "[^"]*": Connection closed by foreign host .*'),
     (FailureKind.UNREACHABLE, _STORAGE + r"unexpected EOF"),
+    (FailureKind.UNREACHABLE, _OPEN + r".*: input/output error"),
+    (FailureKind.DAMAGED, _STORAGE + r"The operation is not valid for the object's storage class"),
     (FailureKind.NOT_EMPTY, r"unable to get repository storage: found existing data in storage location"),
     (FailureKind.DAMAGED, r".*: failed to get blob with ID \S+: BLOB not found"),
     (FailureKind.DAMAGED, r".*: invalid checksum at .*: cipher: message authentication failed"),

@@ -28,6 +28,7 @@ class Session:
     name: str
     environment: Mapping[str, str]
     secrets: tuple[str, ...]
+    short: Limits = SHORT
 
     def program(self, arguments: tuple[str, ...], limits: Limits) -> Program:
         return Program(
@@ -39,9 +40,9 @@ class Session:
         )
 
     async def run(
-        self, arguments: tuple[str, ...], *, limits: Limits = SHORT, on_stderr: Listen | None = None
+        self, arguments: tuple[str, ...], *, limits: Limits | None = None, on_stderr: Listen | None = None
     ) -> Finished:
-        return await program.run(self.program(arguments, limits), on_stderr=on_stderr)
+        return await program.run(self.program(arguments, limits or self.short), on_stderr=on_stderr)
 
     async def output(self, arguments: tuple[str, ...], doing: str) -> bytes:
         """Return what a call printed; raise EngineFailure unless it ended with 0."""
@@ -71,6 +72,7 @@ class Kopia:
     environment: Mapping[str, str]
     work: Path
     name: str
+    short: Limits = SHORT  # of every call that is given none of its own
 
     @contextmanager
     def session(
@@ -98,6 +100,7 @@ class Kopia:
                 name=self.name,
                 environment=argv.environment(self.environment, self.password, folder, config),
                 secrets=argv.secrets(self.environment, self.password),
+                short=self.short,
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,7 @@ EMPTY_NAME: Final = "holdfast-empty-volume"  # restic refuses a snapshot of noth
 _KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _TAG_SAFE: Final = " :/+@"  # a comma would separate tags, "=" separates name and value
 _LOCK_PATIENCE: Final = "1m"
+_SILENCE: Final = "20s"  # as long as our own client waits
 
 
 def folder_of(identity: Identity) -> str:
@@ -81,7 +82,8 @@ def init() -> tuple[str, ...]:
 
 
 def snapshots() -> tuple[str, ...]:
-    return ("snapshots", "--json", "--no-lock")
+    """List snapshots; a request that stays silent is given up after a while, not after restic's own 5 minutes."""
+    return ("snapshots", "--json", "--no-lock", f"--stuck-request-timeout={_SILENCE}")
 
 
 def snapshot(snapshot_id: str) -> tuple[str, ...]:

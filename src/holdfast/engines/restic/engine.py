@@ -29,8 +29,8 @@ class ResticEngine:
     """`protocol.Engine` with restic 0.19.1, at `<base>/restic/<namespace>[.<cluster>]/<claim>`.
 
     `beside` is the same storage, open: only its listings can prove that there is no repository. `environment` is where
-    PATH, proxies and the AWS_* keys are taken from; `work` is a private scratch directory. `limits` bound backups,
-    restores, verifications and maintenance.
+    PATH, proxies and the AWS_* keys are taken from; `work` is a private scratch directory. `limits` bound every
+    call, those that only ask to SHORT at most.
     """
 
     def __init__(
@@ -45,7 +45,9 @@ class ResticEngine:
         limits: Limits = LONG,
     ) -> None:
         self._beside = beside
-        self._restic = Restic(storage, password=password, environment=environment, work=work, name=program)
+        self._restic = Restic(
+            storage, password=password, environment=environment, work=work, name=program, limits=limits
+        )
         self._limits = limits
 
     async def version(self) -> str:

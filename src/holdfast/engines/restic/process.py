@@ -1,6 +1,7 @@
 """restic's processes for one storage: each with its own place for caches and temporary files."""
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
@@ -17,19 +18,28 @@ from holdfast.model.repository import Storage
 from holdfast.model.run import Progress
 
 SHORT: Final = Limits(total=timedelta(minutes=10), inactivity=timedelta(minutes=5))
+RETRYING: Final = timedelta(seconds=30)  # how long a call that only asks may try the same again and again
 
 
 class Restic:
     """Runs restic on the repository of any identity in `storage`."""
 
     def __init__(
-        self, storage: Storage, *, password: str, environment: Mapping[str, str], work: Path, name: str
+        self,
+        storage: Storage,
+        *,
+        password: str,
+        environment: Mapping[str, str],
+        work: Path,
+        name: str,
+        limits: Limits = SHORT,
     ) -> None:
         self._storage = storage
         self._password = password
         self._environment = environment
         self._work = work
         self._name = name
+        self._short = SHORT.within(limits)
         self._version: str | None = None
 
     async def version(self) -> str:
@@ -37,7 +47,10 @@ class Restic:
         if self._version is None:
             environment = {**program.inherited(self._environment), "HOME": str(self._work)}
             asked = Program(
-                argv=(self._name, *argv.version()), environment=environment, directory=self._work, limits=SHORT
+                argv=(self._name, *argv.version()),
+                environment=environment,
+                directory=self._work,
+                limits=self._short,
             )
             finished = await program.run(asked)
             found = (
@@ -56,15 +69,15 @@ class Restic:
         identity: Identity,
         arguments: tuple[str, ...],
         *,
-        limits: Limits = SHORT,
+        limits: Limits | None = None,
         directory: Path | None = None,
         cache: Path | None = None,
         on_stdout: Listen | None = None,
     ) -> Finished:
-        """Run restic to its end, whatever that is."""
+        """Run restic to its end, whatever that is; without `limits` it is a call that only asks, and gives up soon."""
         await self.version()
-        asked = self._program(identity, arguments, limits, directory or self._work, cache)
-        ear = _Ear()
+        asked = self._program(identity, arguments, limits or self._short, directory or self._work, cache)
+        ear = _Ear(RETRYING if limits is None else None)
         try:
             return await program.run(asked, on_stdout=on_stdout, on_stderr=ear.hear)
         except EngineFailure as error:
@@ -82,7 +95,8 @@ class Restic:
     ) -> AbstractAsyncContextManager[Running]:
         """Return restic started for the time of the block."""
         await self.version()
-        return program.started(self._program(identity, arguments, limits, self._work, None), on_stderr=_Ear().hear)
+        asked = self._program(identity, arguments, limits, self._work, None)
+        return program.started(asked, on_stderr=_Ear(None).hear)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -106,21 +120,34 @@ class Restic:
 
 
 class _Ear:
-    """Listens to stderr: keeps all text, but takes a retry for what it is, nothing new."""
+    """Listens to stderr: keeps all text, but takes a retry for what it is, nothing new.
 
-    def __init__(self) -> None:
+    With `patience`, a retry that comes so long after the first ends the call: restic itself goes on for 15 minutes.
+    """
+
+    def __init__(self, patience: timedelta | None) -> None:
+        self._patience = patience
+        self._first: float | None = None
         self._retry: str | None = None
 
     def hear(self, line: str) -> Heard:
-        if parse.is_retry(line):
-            self._retry = line
-            return Heard.NOTHING
-        return Heard.TEXT
+        if not parse.is_retry(line):
+            return Heard.TEXT
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        self._retry = line
+        if self._patience is not None and now - self._first > self._patience.total_seconds():
+            raise self._given_up()
+        return Heard.NOTHING
 
     def reason(self, error: EngineFailure) -> EngineFailure:
         """Return what was really wrong when restic was stopped while it tried the same again and again."""
         if error.failure.kind is not FailureKind.TIMEOUT or self._retry is None:
             return error
+        return self._given_up()
+
+    def _given_up(self) -> EngineFailure:
         return EngineFailure(FailureKind.UNREACHABLE, f"restic gave up: {self._retry}")
 
 
