@@ -5,7 +5,7 @@ A healthy request passes byte for byte, its Host header and signature with it, s
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
@@ -61,9 +61,32 @@ class _Answer:
     headers: tuple[str, ...] = ()
 
 
+# As servers word them: engines pass on the words, and not the code.
+_MESSAGES = {
+    "NoSuchBucket": "The specified bucket does not exist.",
+    "NoSuchKey": "The specified key does not exist.",
+    "InvalidObjectState": "The operation is not valid for the object's storage class",
+    "AccessDenied": "Access Denied",
+    "InvalidAccessKeyId": "The AWS Access Key Id you provided does not exist in our records.",
+    "SignatureDoesNotMatch": "The request signature we calculated does not match the signature you provided. "
+    "Check your key and signing method.",
+    "ExpiredToken": "The provided token has expired.",
+    "RequestTimeTooSkewed": "The difference between the request time and the current time is too large.",
+    "PermanentRedirect": "The bucket you are attempting to access must be addressed using the specified endpoint. "
+    "Please send all future requests to this endpoint.",
+    "AuthorizationHeaderMalformed": "The authorization header is malformed; the region 'us-east-1' is wrong; "
+    "expecting 'eu-central-1'",
+    "InternalError": "We encountered an internal error. Please try again.",
+    "SlowDown": "Please reduce your request rate.",
+    "XMinioStorageFull": "Storage backend has reached its minimum free drive threshold. "
+    "Please delete a few objects to proceed.",
+}
+
+
 def _error(status: str, code: str, *headers: str, more: str = "") -> _Answer:
+    message = _MESSAGES.get(code, "as asked")
     text = (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>as asked</Message>{more}</Error>'
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>'
     )
     return _Answer(status=status, body=text.encode(), headers=headers)
 
@@ -103,13 +126,19 @@ _ANSWERS = {
 _OF_OBJECTS = (Misbehaviour.NO_SUCH_KEY_ON_GET, Misbehaviour.DELETE_MARKER, Misbehaviour.ARCHIVED)
 
 
+def every_request(_head: bytes) -> bool:
+    """Tell that the request, whatever it is, is meant."""
+    return True
+
+
 class Proxy:
-    """Listens on loopback; `be` switches what it does with every request from then on."""
+    """Listens on loopback; `be` switches what it does with every request from then on, or with those that are meant."""
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[str] = []  # "GET /bucket/key?query", in order
         self._upstream = upstream
         self._mode = Misbehaviour.HEALTHY
+        self._is_meant: Callable[[bytes], bool] = every_request
         self._server: asyncio.Server | None = None
         self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,8 +147,10 @@ class Proxy:
     def endpoint(self) -> str:
         return f"127.0.0.1:{self._port}"
 
-    async def be(self, mode: Misbehaviour) -> None:
+    async def be(self, mode: Misbehaviour, *, of: Callable[[bytes], bool] = every_request) -> None:
+        """Misbehave; `of` tells by a request's head whether it is met by it, and REFUSED is of all."""
         self._mode = mode
+        self._is_meant = of
         if mode is Misbehaviour.REFUSED:
             await self.stop()
         elif self._server is None:
@@ -161,7 +192,7 @@ class Proxy:
         self.requests.append(f"{method} {target}")
         query = parse_qs(urlsplit(target).query, keep_blank_values=True)
         is_list = "list-type" in query
-        mode = self._mode
+        mode = self._mode if self._is_meant(head) else Misbehaviour.HEALTHY
         if mode is Misbehaviour.SILENT:
             await asyncio.Event().wait()
         elif mode is Misbehaviour.DROPPED:

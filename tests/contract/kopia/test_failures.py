@@ -13,6 +13,7 @@ OUTPUTS = Path(__file__).parent.parent / "outputs" / "kopia"
 MEANING = {
     "create-again": FailureKind.NOT_EMPTY,
     "directory-forbidden": FailureKind.FORBIDDEN,
+    "directory-io-error": FailureKind.UNREACHABLE,
     "directory-missing": FailureKind.STORAGE_MISSING,
     "wrong-password": FailureKind.WRONG_PASSWORD,
     # Damage.
@@ -37,6 +38,7 @@ MEANING = {
     "verify-missing": FailureKind.SNAPSHOT_MISSING,
     # S3.
     "s3-access-denied": FailureKind.FORBIDDEN,
+    "s3-archived": FailureKind.DAMAGED,
     "s3-bad-gateway": FailureKind.UNREACHABLE,
     "s3-clock-skew": FailureKind.CLOCK_SKEW,
     "s3-create-again": FailureKind.NOT_EMPTY,
@@ -50,6 +52,8 @@ MEANING = {
     "s3-no-host": FailureKind.UNREACHABLE,
     "s3-ok-empty": FailureKind.MISDIRECTED,
     "s3-ok-html": FailureKind.MISDIRECTED,
+    "s3-other-region": FailureKind.MISDIRECTED,
+    "s3-permanent-redirect": FailureKind.MISDIRECTED,
     "s3-redirected": FailureKind.MISDIRECTED,
     "s3-refused": FailureKind.UNREACHABLE,
     "s3-slow-down": FailureKind.UNREACHABLE,
