@@ -23,6 +23,7 @@ Json = dict[str, Any]
 
 LOOK: Final = 0.05
 LONGEST: Final = 3.0  # seconds that a victim may live once it was chosen
+SHORT: Final = 0.8  # what many movers need for all of their work
 IN_A_ROW: Final = 2  # kills of one claim's runs before one may end: the pauses between attempts grow
 AGED: Final = 600  # seconds
 
@@ -93,7 +94,8 @@ class Killers:
                     if uid in seen or pid is None:
                         continue
                     seen.add(uid)
-                    delay, spares = moments.uniform(0, LONGEST), moments.random() < 0.15
+                    delay = moments.uniform(0, moments.choice((SHORT, LONGEST)))
+                    spares = moments.random() < 0.15
                     victim = "engine" if moments.random() < 0.25 else "mover"
                     if not spares:
                         tasks.create_task(self._hunt_mover(pod, pid, victim, delay))

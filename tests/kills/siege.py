@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -138,16 +138,17 @@ class Siege:
     killers: Killers
     moments: random.Random
     quotas: Mapping[str, int]
+    claims: Sequence[str] = tuple(WRITES)
     rough: bool = True  # also lose claims during backups, and everything
     rounds: int = 0
 
     async def play(self, kills: int, seconds: float) -> None:
         """Play whole rounds until there were so many kills, of each victim its share, or the time is up."""
         end = time.monotonic() + seconds
-        await asyncio.gather(*(self.town.create(claim) for claim in WRITES))
+        await asyncio.gather(*(self.town.create(claim) for claim in self.claims))
         await self._peace()
-        await asyncio.gather(*(self.town.write(claim) for claim in WRITES))
-        await self._under_fire(asyncio.gather(*(self.town.back_up(claim) for claim in WRITES)))
+        await asyncio.gather(*(self.town.write(claim) for claim in self.claims))
+        await self._under_fire(asyncio.gather(*(self.town.back_up(claim) for claim in self.claims)))
         while not self._is_enough(kills) and time.monotonic() < end:
             self.rounds += 1
             await self._round()
@@ -163,8 +164,8 @@ class Siege:
 
     async def _round(self) -> None:
         town = self.town
-        doomed = self.moments.choice([*WRITES]) if self.rough and self.moments.random() < 0.4 else None
-        rest = [claim for claim in WRITES if claim != doomed]
+        doomed = self.moments.choice(self.claims) if self.rough and self.moments.random() < 0.4 else None
+        rest = [claim for claim in self.claims if claim != doomed]
         await self._peace()
         await asyncio.gather(*(town.write(claim) for claim in rest))
         works: list[Awaitable[Any]] = [town.back_up(claim) for claim in rest]
@@ -174,8 +175,8 @@ class Siege:
         if self.rough and self.moments.random() < 0.3:
             await town.lose_everything()
         else:
-            await asyncio.gather(*(town.lose(claim) for claim in WRITES))
-        await self._under_fire(asyncio.gather(*(self._restore(claim) for claim in WRITES)))
+            await asyncio.gather(*(town.lose(claim) for claim in self.claims))
+        await self._under_fire(asyncio.gather(*(self._restore(claim) for claim in self.claims)))
 
     async def _restore(self, claim: str) -> None:
         await self.town.create(claim)
@@ -225,12 +226,13 @@ async def laid(directory: Path, engine: str, seed: int, server: S3Server | None,
         quotas = {"operator": 3, "reader": 3, "mover": 8, "engine": 3}
         siege = Siege(town=town, killers=killers, moments=random.Random(seed), quotas=quotas)
         try:
-            await town.furnish()
-            await town.start()
-            await town.ready()
             async with _hunting(killers):
+                killers.new_round(operator=1, reader=1, mover=1)
+                await town.furnish()
+                await town.start()
+                await town.ready()
                 yield siege
-            await aftermath.check(engine, storage, base, PASSWORD, keys, APPS, [*WRITES], directory)
+            await aftermath.check(engine, storage, base, PASSWORD, keys, APPS, siege.claims, directory)
         except BaseException:
             directory.joinpath("picture").write_text(await town.picture())
             raise
