@@ -271,3 +271,16 @@ async def test_another_version_is_refused(bench: Bench, tmp_path: Path) -> None:
             await engine.listings([identity])
     assert caught.value.failure.kind is FailureKind.NO_PROGRAM
     assert "0.18.0" in caught.value.failure.detail
+
+
+async def test_a_restic_that_is_killed_before_it_says_its_version_is_no_missing_program(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "restic"
+    fake.write_text("#!/bin/sh\nkill -9 $$\n")
+    fake.chmod(0o755)
+    async with bench.with_keys({"PATH": f"{fake.parent}:/usr/bin:/bin"}) as engine:
+        with pytest.raises(EngineFailure, match="ended with exit code -9") as caught:
+            await engine.version()
+    assert caught.value.failure.kind is FailureKind.UNKNOWN

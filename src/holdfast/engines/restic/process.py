@@ -53,6 +53,8 @@ class Restic:
                 limits=self._short,
             )
             finished = await program.run(asked)
+            if finished.exit_code < 0:  # killed: that says nothing about which version is installed
+                raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.UNKNOWN)
             found = (
                 parse.version(finished.stdout) if finished.exit_code == 0 else "a restic that cannot say its version"
             )
