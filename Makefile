@@ -64,6 +64,7 @@ lock: setup-python ## lock the newest packages that pyproject.toml allows (ARGS=
 
 docs: setup-python ## make the reference; check the links, commands and limits of the documentation
 	$(BIN)/python -m holdfast.cli.reference > docs/reference/cli.md
+	$(BIN)/python -m holdfast.render.reference docs/reference
 	$(BIN)/pytest -q tests/docs
 
 clean: ## remove what was made in this checkout; built programs stay in the cache (docs/how-to/set-up.md)
