@@ -37,6 +37,7 @@ class Killers:
     namespace: str
     leases: Path  # of the storage, as files
     seed: int
+    patient: bool = False  # wait for the leases of the dead as everybody must; else they age at once
     left: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)  # by victim
     phases: Counter[str] = field(default_factory=Counter)  # by victim and what it was doing
@@ -67,7 +68,7 @@ class Killers:
             phase = "leading" if f"-{pid}-" in holder else "waiting for the lease"
             if leads and _kill(pid):
                 self._count("operator", phase)
-                if f"-{pid}-" in holder and moments.random() < 0.8:
+                if f"-{pid}-" in holder and moments.random() < 0.8 and not self.patient:
                     await self._expire_leadership()
 
     async def readers(self) -> None:
@@ -114,7 +115,7 @@ class Killers:
         self.left[victim] -= 1
         self._in_a_row[series] += 1
         self._count(victim, phase)
-        if victim == "mover":
+        if victim == "mover" and not self.patient:
             await self._age_leases(pid, run)
 
     async def _age_leases(self, pid: int, run: str) -> None:

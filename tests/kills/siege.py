@@ -1,6 +1,6 @@
 """A siege: backups and restores go on while operator, movers, readers and engines are killed at random moments.
 
-    python -m tests.kills.siege --engine kopia --kills 100 --seed 7 [--s3] [--seconds 500]
+    python -m tests.kills.siege --engine kopia --kills 100 --seed 7 [--s3] [--seconds 500] [--patient]
 
 What must hold after every round: each claim has the bytes that it must have and never started empty; at the end the
 helpers are cleared, the repository is healthy by the engine's own program, and the records agree with it.
@@ -34,7 +34,7 @@ from tests.support.town import APPS, SETTINGS, MovableClock, Town
 
 T = TypeVar("T")
 
-PATIENCE: Final = 300.0
+PATIENCE: Final = 400.0
 PACE: Final = Pace(job_retry=timedelta(seconds=0.2), restart=timedelta(seconds=0.05))
 PASSWORD: Final = "correct horse"
 SHARES: Final[Mapping[str, float]] = {"operator": 0.2, "reader": 0.2, "mover": 0.4}
@@ -269,6 +269,7 @@ def _spec(storage: Storage) -> Mapping[str, Any]:
 
 async def _command(options: argparse.Namespace, directory: Path, server: S3Server | None) -> Counter[str]:
     async with laid(directory, options.engine, options.seed, server, options.size) as siege:
+        siege.killers.patient = options.patient
         try:
             await siege.play(options.kills, options.seconds)
         finally:
@@ -287,6 +288,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=480, help="no round begins after so many")
     parser.add_argument("--size", type=int, default=40, help="MiB of the big claim")
     parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--patient", action="store_true", help="wait for the leases of the dead: 2 min for each mover")
     options = parser.parse_args()
     where = "S3" if options.s3 else "a directory"
     print(f"siege of {options.engine} on {where}, seed {options.seed}", flush=True)
