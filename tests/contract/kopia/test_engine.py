@@ -210,7 +210,7 @@ async def test_another_version_is_refused_with_what_to_do(place: Place, tmp_path
 
 async def test_snapshots_of_others_are_not_ours(place: Place, source: Path) -> None:
     with place.kopia().session(readonly=False) as session:
-        arguments = ("snapshot", "create", "--no-auto-maintenance", "--override-source=me@laptop:/home/me", str(source))
+        arguments = ("snapshot", "create", "--no-auto-maintenance", "--override-source=me@laptop:/srv/me", str(source))
         await session.output(arguments, "backing up a laptop")
     assert await listed(place) == ()
 

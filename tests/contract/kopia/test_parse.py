@@ -81,7 +81,7 @@ def test_only_what_could_not_be_read_makes_a_snapshot_partial(changes: dict[str,
 
 
 def test_a_source_of_others_is_no_snapshot_of_ours() -> None:
-    assert read({**SNAPSHOT, "source": {"host": "laptop", "userName": "me", "path": "/home/me"}}).snapshot() is None
+    assert read({**SNAPSHOT, "source": {"host": "laptop", "userName": "me", "path": "/srv/me"}}).snapshot() is None
 
 
 @pytest.mark.parametrize(
