@@ -149,18 +149,18 @@ async def test_a_run_that_is_told_to_stop_says_so(memory_pod: Pod) -> None:
 @pytest.mark.parametrize(("total", "inactivity"), [(5, 900), (900, 5)])  # time to start on a busy machine
 async def test_a_run_ends_at_its_deadline(memory_pod: Pod, total: int, inactivity: int) -> None:
     await memory_pod.initialized()
-    async with _waiting_for_a_lease(memory_pod, total_seconds=total, inactivity_seconds=inactivity) as process:
-        ended = await memory_pod.ended(process)
+    async with leases.lease(Directory(memory_pod.repository), f"claims/{CLAIM}", holder="another run"):
+        ended = await memory_pod.run(pods.backup(), total_seconds=total, inactivity_seconds=inactivity)
     assert (ended.code, ended.failure()) == (1, FailureKind.TIMEOUT)
 
 
 @asynccontextmanager
-async def _waiting_for_a_lease(pod: Pod, **deadlines: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _waiting_for_a_lease(pod: Pod) -> AsyncIterator[asyncio.subprocess.Process]:
     """Hold a backup that waits because another run writes the same history."""
     place = Directory(pod.repository)
     folder = pod.repository / ".holdfast/leases/claims/web/data"
     taken = leases.lease(place, f"claims/{CLAIM}", holder="another run")
-    async with taken, pod.started(pods.backup(), "run-1", **deadlines) as process, asyncio.timeout(pods.PATIENCE):
+    async with taken, pod.started(pods.backup(), "run-1") as process, asyncio.timeout(pods.PATIENCE):
         while not any(each.name.startswith("run-1") for each in folder.iterdir()):  # noqa: ASYNC110  # another process
             await asyncio.sleep(0.005)
         yield process
