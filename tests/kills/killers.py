@@ -72,7 +72,7 @@ class Killers:
                     await self._expire_leadership()
 
     async def readers(self) -> None:
-        """Kill readers, whatever they do."""
+        """Kill readers: most once they answer, some whatever they do."""
         moments = random.Random(f"{self.seed}-reader")
         last: int | None = None
         while True:
@@ -80,6 +80,9 @@ class Killers:
             last = pid
             await asyncio.sleep(moments.uniform(0, LONGEST))
             await self._turn("reader")
+            if moments.random() < 0.7:
+                await self._works(pid)
+                await asyncio.sleep(moments.uniform(0, SHORT))
             phase = "asking the engine" if _engines(pid) else "at rest"
             if _kill(pid):
                 self._count("reader", phase)
@@ -108,8 +111,9 @@ class Killers:
         await asyncio.sleep(delay)
         if self.left[victim] <= 0 or self._in_a_row[series] >= IN_A_ROW:
             return
-        phase = f"{run.partition('-')[0]}: {self._progress(pod)}"
-        targets = _engines(pid) if victim == "engine" else [pid]
+        engines = _engines(pid)
+        phase = f"{run.partition('-')[0]}: {self._progress(pod)}{', engine at work' if engines else ''}"
+        targets = engines if victim == "engine" else [pid]
         if not targets or not _kill(targets[0]):
             return
         self.left[victim] -= 1
@@ -155,6 +159,12 @@ class Killers:
                 return False
             await asyncio.sleep(LOOK)
         return True
+
+    async def _works(self, pid: int) -> None:
+        """Return when the reader has an engine at work, has ended, or rests for long."""
+        end = time.monotonic() + LONGEST * 2
+        while _is_alive(pid) and not _engines(pid) and time.monotonic() < end:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(LOOK / 5)
 
     async def _holder(self) -> str:
         try:
