@@ -175,6 +175,24 @@ async def test_a_program_that_ignores_term_is_killed(monkeypatch: pytest.MonkeyP
     await until(lambda: not is_running(pids[0]))
 
 
+def children() -> frozenset[str]:
+    return frozenset(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
+
+
+@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelling_while_it_starts_leaves_nothing(turns: int, times: int) -> None:
+    before = children()
+    task = asyncio.create_task(program.run(python("import time; time.sleep(60)")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(task, return_exceptions=True)
+    await until(lambda: children() == before)
+
+
 async def test_cancelling_stops_the_program_and_its_children() -> None:
     code = (
         "import os, subprocess, sys, time\n"

@@ -181,8 +181,8 @@ async def started(
     argv = (path, *program.argv[1:])
     if sys.platform == "linux":
         argv = (sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), path, *argv)
-    try:
-        transport, _ = await loop.subprocess_exec(
+    starting = asyncio.ensure_future(
+        loop.subprocess_exec(
             lambda: running,
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
@@ -190,6 +190,13 @@ async def started(
             cwd=program.directory,
             start_new_session=True,
         )
+    )
+    try:
+        transport, _ = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # It may be there already, although we have not been told: it is ended like any other.
+        await asyncio.shield(asyncio.ensure_future(_abandon(starting, running)))
+        raise
     except ValueError as error:
         raise EngineFailure(FailureKind.BAD_ORDER, f"{program.name} cannot be given this argument: {error}") from error
     except OSError as error:
@@ -202,6 +209,17 @@ async def started(
             await running.stop()
         finally:
             transport.close()
+
+
+async def _abandon(starting: "asyncio.Future[tuple[asyncio.SubprocessTransport, Running]]", running: "Running") -> None:
+    try:
+        transport, _ = await starting
+    except (OSError, ValueError):
+        return
+    try:
+        await running.stop()
+    finally:
+        transport.close()
 
 
 class Running(asyncio.SubprocessProtocol):
