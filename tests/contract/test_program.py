@@ -193,6 +193,24 @@ async def test_cancelling_while_it_starts_leaves_nothing(turns: int, times: int)
     await until(lambda: children() == before)
 
 
+async def test_cancelling_twice_ends_even_one_that_ignores_it() -> None:
+    before = children()
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
+    lines: list[str] = []
+
+    def listen(line: str) -> Heard:
+        lines.append(line)
+        return Heard.TEXT
+
+    task = asyncio.create_task(program.run(python(code), on_stdout=listen))
+    await until(lambda: lines)
+    task.cancel()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert children() == before
+
+
 async def test_cancelling_stops_the_program_and_its_children() -> None:
     code = (
         "import os, subprocess, sys, time\n"

@@ -29,6 +29,7 @@ LINE_LIMIT: Final = 1 << 16  # characters of a line that are kept
 STDOUT_LIMIT: Final = 256 << 20
 _BUFFERED: Final = 4 << 20  # bytes that wait for our caller before the program is made to wait
 _LINGER: Final = timedelta(seconds=5)  # for pipes that a grandchild holds after the program's end
+_AFTER_KILL: Final = timedelta(seconds=1)
 _NOT_EXECUTABLE: Final = 127
 
 # Runs in a fresh interpreter that execs the program: doing this between fork and exec in our own process is not safe
@@ -307,6 +308,9 @@ class Running(asyncio.SubprocessProtocol):
             await self._exited.wait()
         except asyncio.CancelledError:  # asked a second time: no grace
             self._signal(signal.SIGKILL)
+            with suppress(TimeoutError):  # a process that hangs in the kernel does not end even so
+                async with asyncio.timeout(_AFTER_KILL.total_seconds()):
+                    await self._exited.wait()
             raise
 
     async def _wait(self) -> None:
