@@ -117,12 +117,11 @@ class Story:
         self._scene("Backups")
         for app in ("notes", "photos"):
             await self._annotate(app, "holdfast.dev/backup-now", str(time.time_ns()))
-        for app in ("notes", "photos"):
-            memory = await self._time(f"{app} is backed up", self._backed_up(app))
+        both = await self._time("both are backed up", self._all_backed_up(("notes", "photos")))
+        for app, memory in both.items():
             size, files = sentences.size(int(memory["bytes"])), memory["files"]
-            self._say(
-                f"      snapshot {str(memory['lastID'])[:16]}: {files} files, {size}; read back from the repository"
-            )
+            self._say(f"      {app}: snapshot {str(memory['lastID'])[:16]}, {files} files, {size}")
+        self._say("      each counts because it was found again, whole, in a fresh listing of the repository")
 
     async def lose(self) -> None:
         self._scene("Everything is lost")
