@@ -57,6 +57,8 @@ class Town:
     kube: Kube
     clock: MovableClock
     settings: Settings = SETTINGS
+    storage: Mapping[str, Any] | None = None  # None: the directory of this town
+    keys: Mapping[str, str] = field(default_factory=dict)  # the storage's
     operator: Operator | None = None
     _life: asyncio.Task[None] | None = field(default=None)
 
@@ -111,14 +113,15 @@ class Town:
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": {"name": "default-repository", "namespace": self.settings.namespace},
-                "stringData": {PASSWORD_KEYS[self.engine]: password},
+                "stringData": {PASSWORD_KEYS[self.engine]: password, **self.keys},
             }
         )
 
     async def write_repository(self, name: str = "default", path: Path | None = None, **spec: Any) -> None:
+        directory = {"filesystem": {"hostPath": str(path or self.repository)}}
         plain = {
             "engine": self.engine,
-            "storage": {"filesystem": {"hostPath": str(path or self.repository)}},
+            "storage": self.storage if self.storage is not None and path is None else directory,
             "credentials": {"secretRef": {"name": "default-repository"}},
             "initializeUntil": (self.clock.now() + timedelta(hours=1)).isoformat(timespec="seconds"),
         }
@@ -337,7 +340,13 @@ def _cause(life: "asyncio.Task[None]") -> BaseException:
 
 
 @contextlib.asynccontextmanager
-async def founded(directory: Path, engine: str = "memory", settings: Settings = SETTINGS) -> AsyncIterator[Town]:
+async def founded(
+    directory: Path,
+    engine: str = "memory",
+    settings: Settings = SETTINGS,
+    storage: Mapping[str, Any] | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> AsyncIterator[Town]:
     """Yield a town whose repository is ready."""
     (directory / "repository").mkdir()
     clock = MovableClock()
@@ -346,7 +355,16 @@ async def founded(directory: Path, engine: str = "memory", settings: Settings = 
     )
     async with cluster:
         kube = Kube.connect(cluster.kubeconfig)
-        town = Town(directory=directory, engine=engine, cluster=cluster, kube=kube, clock=clock, settings=settings)
+        town = Town(
+            directory=directory,
+            engine=engine,
+            cluster=cluster,
+            kube=kube,
+            clock=clock,
+            settings=settings,
+            storage=storage,
+            keys=keys or {},
+        )
         try:
             await town.furnish()
             await town.start()

@@ -144,7 +144,8 @@ def _with_record(inventory: Inventory, listing: Listing, record: Record) -> Evid
         return Unknown(
             learned=inventory.began,
             why=FailureKind.BAD_RECORD,
-            detail=f"there is a record of {record.identity}, but it names no snapshot",
+            detail=f"every backup of {record.identity} was deleted by hand, its record says. To start empty set "
+            "annotation holdfast.dev/restore to never, with a holdfast.dev/restore-reason",
         )
     newest = record.snapshots[-1]
     if not any(each.id == newest.id for each in listing.snapshots):
