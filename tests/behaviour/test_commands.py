@@ -221,8 +221,10 @@ async def test_ctrl_c_leaves_the_run_going_and_says_so(desk: Desk) -> None:
     process = await desk.start("backup", f"{APPS}/patient")
     assert process.stderr is not None
     await process.stderr.readline()
+    mover = await desk.town.caught("backup-")
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
+    os.kill(mover, signal.SIGCONT)
     assert process.returncode == ExitCode.INTERRUPTED
     assert b"the runs go on" in err
 

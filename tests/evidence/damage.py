@@ -82,6 +82,16 @@ def flip(path: Path) -> None:
     overwrite(path, bytes(data))
 
 
+def behead(path: Path) -> None:
+    """Leave so little that no content is whole."""
+    overwrite(path, path.read_bytes()[:100])
+
+
+def scramble(path: Path) -> None:
+    """Change every byte, and not the size."""
+    overwrite(path, bytes(byte ^ 0x55 for byte in path.read_bytes()))
+
+
 def unreadable(path: Path) -> None:
     """Let every read of the file fail with EIO, as on a dying disk: nobody reads address 0 of a process."""
     path.unlink()
@@ -267,7 +277,8 @@ OF_KOPIA: Final = tuple(
         ("an index blob is garbage", _on(lambda place: one(place, "x"), _garbage), DAMAGED, DAMAGED, BOTH),
         ("an index blob has 0 bytes", _on(lambda place: one(place, "x"), _zero), DAMAGED, DAMAGED, BOTH),
         ("a q pack is missing", _on(lambda place: one(place, "q"), Path.unlink), DAMAGED, DAMAGED, BOTH),
-        ("the q packs are garbage", _each("q", _garbage), DAMAGED, DAMAGED, BOTH),
+        ("the q packs are cut short", _each("q", behead), DAMAGED, DAMAGED, BOTH),
+        ("the q packs are garbage", _each("q", scramble), DAMAGED, DAMAGED, BOTH),
         (
             "kopia.repository is missing",
             _on(lambda place: one(place, "kopia.repository"), Path.unlink),

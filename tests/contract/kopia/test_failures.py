@@ -24,6 +24,7 @@ MEANING = {
     "index-bit": FailureKind.DAMAGED,
     "index-empty": FailureKind.DAMAGED,
     "index-garbage": FailureKind.DAMAGED,
+    "manifest-pack-cut": FailureKind.DAMAGED,
     "manifest-pack-missing": FailureKind.DAMAGED,
     "restore-pack-bit": FailureKind.DAMAGED,
     "restore-pack-missing": FailureKind.DAMAGED,

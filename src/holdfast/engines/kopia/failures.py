@@ -62,6 +62,7 @@ _ROWS: Final[tuple[tuple[FailureKind, str], ...]] = (
     (FailureKind.DAMAGED, _STORAGE + r"The operation is not valid for the object's storage class"),
     (FailureKind.NOT_EMPTY, r"unable to get repository storage: found existing data in storage location"),
     (FailureKind.DAMAGED, r".*: failed to get blob with ID \S+: BLOB not found"),
+    (FailureKind.DAMAGED, r'.*: invalid \(offset=\d+,length=\d+\) for blob "\S+" of size \d+'),
     (FailureKind.DAMAGED, r".*: invalid checksum at .*: cipher: message authentication failed"),
     (FailureKind.DAMAGED, r"object \S+ is backed by missing blob \S+"),
     (FailureKind.SNAPSHOT_MISSING, r'error getting metadata for "[0-9a-f]{32}": manifest [0-9a-f]{32}: not found'),
