@@ -18,6 +18,7 @@ from holdfast.model.run import Progress
 from holdfast.model.snapshot import Listing
 from tests.support import trees
 from tests.support.bench import PASSWORD, Bench, fresh_identity, unheard
+from tests.support.processes import children
 
 pytestmark = pytest.mark.anyio
 
@@ -144,13 +145,6 @@ async def test_cancelling_leaves_no_process_and_no_snapshot(bench: Bench, tmp_pa
             before = (*before, task.result().id)
     listed = await bench.listed(identity)
     assert tuple(each.id for each in listed if not each.flags) == before
-
-
-def children() -> set[str]:
-    found: set[str] = set()
-    for task in Path("/proc/self/task").iterdir():
-        found |= set((task / "children").read_text().split())
-    return found
 
 
 @needs_root

@@ -17,6 +17,7 @@ from holdfast.engines import program
 from holdfast.engines.program import Finished, Heard, Limits, Program
 from holdfast.engines.protocol import EngineFailure
 from holdfast.model.failure import FailureKind
+from tests.support.processes import children
 
 pytestmark = pytest.mark.anyio
 
@@ -173,10 +174,6 @@ async def test_a_program_that_ignores_term_is_killed(monkeypatch: pytest.MonkeyP
     with pytest.raises(EngineFailure, match="showed no progress"):
         await program.run(python(code, inactivity=timedelta(seconds=1)), on_stdout=listen)
     await until(lambda: not is_running(pids[0]))
-
-
-def children() -> frozenset[str]:
-    return frozenset(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
 
 
 @pytest.mark.parametrize("turns", range(12))

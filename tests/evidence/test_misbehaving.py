@@ -11,6 +11,7 @@ from tests.evidence.conftest import Note, Templates
 from tests.support import evidence
 from tests.support.evidence import HASTY, Place
 from tests.support.misbehaving import Misbehaviour, Proxy, every_request, misbehaving
+from tests.support.processes import children
 from tests.support.s3 import S3Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.programs, pytest.mark.storage]
@@ -72,9 +73,9 @@ async def test_a_misbehaving_bucket_is_waited_for(
         place = replace(healthy, patience=HASTY) if is_endless(engine, mode) else healthy
         for moment in cases.moments(engine, mode):
             spoilt = await spoil(proxy, place, mode, moment)
-            before = evidence.children()
+            before = children()
             note(cases.of_misbehaviour(engine, mode, moment), await evidence.judge(spoilt))
-            assert evidence.children() == before
+            assert children() == before
         await proxy.be(Misbehaviour.HEALTHY)
         mended = await evidence.judge(healthy)
         assert mended.words == ("Restore", "StartEmpty"), mended

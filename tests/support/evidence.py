@@ -177,12 +177,6 @@ def blobs(place: Place, start: str) -> list[Path]:
     return sorted(named, key=lambda path: path.stat().st_mtime_ns)
 
 
-def children() -> frozenset[str]:
-    """Return the ids of our child processes."""
-    tasks = Path("/proc/self/task").iterdir()
-    return frozenset(child for task in tasks for child in (task / "children").read_text().split())
-
-
 def tree(files: Path) -> dict[str, tuple[int, int, int]]:
     """Return what is below a directory: size, mode and time of every name."""
     found = {}
