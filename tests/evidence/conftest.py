@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from holdfast.model.repository import DirectoryStorage, EngineKind
+from tests.evidence import table
 from tests.evidence.cases import Kind, Row
 from tests.support.evidence import Judged, Place, copied
 from tests.support.programs import find_program, path_with_tools
 from tests.support.s3 import S3Server
-
-OUT = "HOLDFAST_EVIDENCE"  # a directory for what was measured, when `python -m tests.evidence.table` asks
 
 Templates = Callable[[EngineKind, Kind, int], Place]
 Copy = Callable[[EngineKind, Kind], Place]
@@ -82,7 +81,7 @@ def copy(request: pytest.FixtureRequest, templates: Templates, tmp_path: Path) -
 @pytest.fixture(scope="session")
 def note(worker_id: str) -> Iterator[Note]:
     """Return what holds a run against its row of the table, and writes down what was measured when asked to."""
-    folder = os.environ.get(OUT)
+    folder = os.environ.get(table.OUT)
     out = (Path(folder) / f"{worker_id}.jsonl").open("a") if folder else None
 
     def hold(row: Row, judged: Judged) -> None:
