@@ -218,7 +218,12 @@ async def test_all_protected_claims_are_backed_up_at_once(desk: Desk) -> None:
 async def test_ctrl_c_leaves_the_run_going_and_says_so(desk: Desk) -> None:
     await desk.town.claim("patient")
     await desk.town.run("patient", "echo treasure > f")
-    process = await desk.start("backup", f"{APPS}/patient")
+    # A shell's background job ignores Ctrl-C, and so would the command that these tests start from there.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = await desk.start("backup", f"{APPS}/patient")
+    finally:
+        signal.signal(signal.SIGINT, ignored)
     assert process.stderr is not None
     await process.stderr.readline()
     mover = await desk.town.caught("backup-")
