@@ -18,10 +18,10 @@ from tests.support.town import APPS, Town, founded
 SMALL = """
 i=0; while [ $i -lt 100 ]; do mkdir "d$i"; i=$((i+1)); done
 seq 20000 | while read n; do echo "file $n $n $n $n" > "d$((n % 100))/$n"; done
-ln -s d1/100 link; ln -s /nowhere dangling; mkdir empty; truncate -s 50M sparse; ln d1/100 d1/again
-chmod 4755 d1/100; chmod 2750 d2/101; chmod 1777 empty; chmod 0400 d3/102
-touch -d 2001-02-03T04:05:06.789 d4/103
-if [ "$(id -u)" = 0 ]; then chown 1000:1000 d5/104; chown -h 26:27 link; chown 4000000000:7 d6; chown 33:33 d7/106; fi
+ln -s d1/101 link; ln -s /nowhere dangling; mkdir empty; truncate -s 50M sparse
+chmod 4755 d1/101; chmod 2750 d2/102; chmod 1777 empty; chmod 0400 d3/103
+touch -d 2001-02-03T04:05:06.789 d4/104
+if [ "$(id -u)" = 0 ]; then chown 1000:1000 d5/105; chown -h 26:27 link; chown 4000000000:7 d6; chown 33:33 d7/107; fi
 """
 BIG = "head -c 1073741824 /dev/urandom > big"
 # Directory times are what kopia cannot keep, and links are compared by their target.
