@@ -247,6 +247,7 @@ async def main() -> None:
     os.environ["PATH"] = path_with_tools()
     async with AsyncExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=asked.directory)))
+        (base / "s3").mkdir()
         server = stack.enter_context(running_server(base / "s3")) if asked.s3 else None
         fill(base / "source", asked.data)
         bench = Bench(
