@@ -30,8 +30,7 @@ PACKAGES = os.pathsep.join(str(Path(each.__file__ or "").parents[1]) for each in
 def unprivileged(request: pytest.FixtureRequest) -> Iterator[Pod]:
     """Return a pod whose movers run as another user, outside of pytest's private folders."""
     kind: EngineKind = request.param
-    if kind is not EngineKind.MEMORY:
-        find_program(kind.value)
+    program = None if kind is EngineKind.MEMORY else find_program(kind.value)
     if os.geteuid() != 0:
         pytest.skip("only root can start movers as another user")
     python = next((each for each in (sys.executable, "/usr/bin/python3") if _runs_for_anybody(each)), None)
@@ -40,9 +39,14 @@ def unprivileged(request: pytest.FixtureRequest) -> Iterator[Pod]:
     root = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
     try:
         pod = Pod.create(root, kind)
+        # A copy: the program itself may be below a home that only its owner may enter.
+        programs = root / "bin"
+        programs.mkdir()
+        if program is not None:
+            shutil.copy2(program, programs)
         for path in (root, *root.iterdir()):
             os.chown(path, NOBODY, NOBODY)
-        yield replace(pod, user=NOBODY, python=python, extra={"PYTHONPATH": PACKAGES})
+        yield replace(pod, user=NOBODY, python=python, extra={"PYTHONPATH": PACKAGES, "PATH": str(programs)})
     finally:
         shutil.rmtree(root)
 
