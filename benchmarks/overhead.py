@@ -3,7 +3,8 @@
     python -m benchmarks.overhead --engine kopia --data small --rounds 3 [--s3]
 
 Prints every round, then the medians and their ratio. `--directory` names a fast file system (default /dev/shm), so that
-the disk is not what is measured. With `--s3` the repository is in a versitygw of its own, and only restores are timed.
+the disk is not what is measured; on a disk both sides end when their data is on it: ours does that by itself, the bare
+engine is followed by `sync --file-system`. With `--s3` the repository is in a versitygw of its own, and only restores are timed.
 """
 
 import argparse
@@ -156,6 +157,10 @@ class Bench:
         self.bare(home, "policy", "set", "--global", "--compression=zstd-fastest")
 
     def bare_back_up(self, home: Path) -> None:
+        self._bare_back_up(home)
+        flush(home)
+
+    def _bare_back_up(self, home: Path) -> None:
         if self.engine is EngineKind.KOPIA:
             self.bare(home, "snapshot", "create", "--no-auto-maintenance", "--no-progress", str(self.source))
             return
@@ -169,10 +174,11 @@ class Bench:
         shutil.rmtree(home / "cache", ignore_errors=True)  # a new cluster has none
         if self.engine is EngineKind.RESTIC:
             self.bare(home, "restore", "latest", "--target", str(target), "--sparse", "--quiet")
-            return
-        listed = self.bare(home, "snapshot", "list", "--json")
-        newest = json.loads(listed)[-1]["id"]
-        self.bare(home, "snapshot", "restore", newest, str(target), "--write-sparse-files", "--no-progress")
+        else:
+            listed = self.bare(home, "snapshot", "list", "--json")
+            newest = json.loads(listed)[-1]["id"]
+            self.bare(home, "snapshot", "restore", newest, str(target), "--write-sparse-files", "--no-progress")
+        flush(target)
 
     # A round
 
@@ -200,6 +206,7 @@ class Bench:
         print(f"  bytes after our restore: {'identical' if compared.returncode == 0 else 'DIFFERENT'}", flush=True)
         for name in (home, place, self.base / "bare-target", self.base / "our-target"):
             shutil.rmtree(name, ignore_errors=True)
+        flush(self.base)
 
     def _list(self) -> Sequence[str]:
         return (
@@ -216,6 +223,11 @@ class Bench:
                     f"  {what:<14} bare {statistics.median(bare):6.2f} ({min(bare):6.2f})   "
                     f"ours {statistics.median(ours):6.2f} ({min(ours):6.2f})   ratio {middle:.2f} ({best:.2f})"
                 )
+
+
+def flush(path: Path) -> None:
+    """Return once all that was written to the file system of `path` is on its disk."""
+    subprocess.run(["sync", "--file-system", str(path)], check=True)
 
 
 def fill(source: Path, data: str) -> None:

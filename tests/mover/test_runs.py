@@ -157,6 +157,15 @@ async def test_a_restore_replaces_what_an_earlier_attempt_left(pod: Pod) -> None
     assert (pod.target / "folder/file").read_text() == "precious"
 
 
+async def test_a_restore_of_nothing_is_resumed_over_what_stands_for_it(pod: Pod) -> None:
+    await pod.initialized()
+    snapshot = await pod.backed_up()
+    (pod.target / "holdfast-empty-volume").mkdir(parents=True)
+    ended = await pod.run(pods.restore(snapshot))
+    assert ended.code == 0, ended
+    assert list(pod.target.iterdir()) == []
+
+
 async def test_a_restore_writes_over_nobody_elses_files(memory_pod: Pod) -> None:
     await memory_pod.initialized()
     (memory_pod.data / "file").write_text("precious")

@@ -76,9 +76,9 @@ class Bench:
 
     async def backup(self, identity: Identity, source: Path, *, exclude: Sequence[str] = ()) -> str:
         """Back up `source`, whole, and return the snapshot's id."""
-        taken = await self.engine.backup(identity, source, {"run": "r1"}, exclude, unheard)
+        taken = await self.engine.backup(identity, source, {"run": "r1"}, exclude, unheard, has_history=False)
         assert taken.unreadable_count == 0, taken.unreadable
-        return taken.id
+        return taken.snapshot.id
 
     async def answer(self, identity: Identity) -> Listing | Failure:
         """Return a fresh engine's answer about the identity."""

@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar, assert_never
 from holdfast.engines import storage
 from holdfast.engines.program import Limits
 from holdfast.engines.protocol import Engine, EngineFailure, Reader
+from holdfast.engines.together import both
 from holdfast.model.claim import Identity
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.repository import DirectoryStorage, EngineKind, Marker, S3Storage
@@ -30,8 +31,11 @@ class Opened(Generic[R_co]):
     password: str
 
     async def marker(self) -> Marker:
-        """Return the marker; raise what `read_marker` raises, and REPLACED when it names another repository."""
-        marker = await storage.read_marker(self.storage, self.password)
+        """Return the marker; raise what `read_marker` raises, and REPLACED when it names another repository.
+
+        Raises NO_PROGRAM, too: which engine is installed is asked at the same time, for time is dear to a mover.
+        """
+        marker, _ = await both(storage.read_marker(self.storage, self.password), self.engine.version())
         if marker.engine is not self.access.engine:
             raise EngineFailure(
                 FailureKind.REPLACED,

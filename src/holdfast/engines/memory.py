@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.engines import place, tree
-from holdfast.engines.protocol import EngineFailure, Proof, Report, Storage, Taken
+from holdfast.engines.protocol import EngineFailure, Proof, Report, Storage, Taken, saved
 from holdfast.engines.tree import Captured, Node
 from holdfast.model import wire
 from holdfast.model.claim import Identity
@@ -100,10 +100,17 @@ class MemoryEngine:
         return answers
 
     async def backup(
-        self, identity: Identity, source: Path, tags: Mapping[str, str], exclude: Sequence[str], report: Report
+        self,
+        identity: Identity,
+        source: Path,
+        tags: Mapping[str, str],
+        exclude: Sequence[str],
+        report: Report,
+        *,
+        has_history: bool,  # noqa: ARG002  one repository for all
     ) -> Taken:
         """Store the content, then the list of nodes: a snapshot is there whole or not at all."""
-        await self._open()
+        root = await self._open()
         captured = await self._capture(source, exclude, report)
         manifest = _Manifest(
             identity=str(identity),
@@ -117,7 +124,8 @@ class MemoryEngine:
         await self._storage.put(self._content_key(identity, snapshot), captured.content)
         await self._storage.put(self._snapshot_key(identity, snapshot), self._sealed(wire.encode(manifest)))
         return Taken(
-            id=snapshot,
+            engine_id=root,
+            snapshot=saved((await self._listing(root, identity)).snapshots, snapshot),
             new_bytes=len(captured.content),
             unreadable=captured.unreadable[:10],
             unreadable_count=len(captured.unreadable),

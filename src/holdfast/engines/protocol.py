@@ -13,7 +13,7 @@ from holdfast.model.claim import Identity
 from holdfast.model.entry import Entry
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.run import Progress
-from holdfast.model.snapshot import Listing, Loss, Snapshot
+from holdfast.model.snapshot import Flag, Listing, Loss, Snapshot
 
 
 class EngineFailure(Exception):
@@ -29,9 +29,10 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What the engine itself says of a backup it has just made: believed only once it is listed."""
+    """A backup that was found again, by id and complete, in a fresh look at what is stored (P6)."""
 
-    id: str
+    engine_id: str
+    snapshot: Snapshot
     new_bytes: int | None
     unreadable: tuple[str, ...]  # at most 10 paths
     unreadable_count: int
@@ -61,7 +62,8 @@ class Reader(Protocol):
     async def restore(self, identity: Identity, snapshot: str, target: Path, report: Report) -> None:
         """Fill the directory `target` with the snapshot's content, its root's owner and mode included.
 
-        The parent of `target` must be writable. What a killed restore left behind is completed or replaced.
+        Raises SNAPSHOT_MISSING, before the target is touched, unless the identity has the snapshot now. The parent
+        of `target` must be writable. What a killed restore left behind is completed or replaced.
         """
 
     async def ls(self, identity: Identity, snapshot: str, path: str) -> Sequence[Entry]:
@@ -85,11 +87,20 @@ class Engine(Reader, Protocol):
         """
 
     async def backup(
-        self, identity: Identity, source: Path, tags: Mapping[str, str], exclude: Sequence[str], report: Report
+        self,
+        identity: Identity,
+        source: Path,
+        tags: Mapping[str, str],
+        exclude: Sequence[str],
+        report: Report,
+        *,
+        has_history: bool,
     ) -> Taken:
-        """Back up the directory `source`; create the identity's own repository first where the engine has such.
+        """Back up the directory `source`, and find the snapshot again; MISMATCH when it is not there.
 
-        The engine's own retention and ignore files stay off. The source may be a different path each time.
+        Where the engine has a repository per identity, the first backup creates it. When the identity `has_history`
+        nothing is created: NO_REPOSITORY. The engine's own retention and ignore files stay off. The source may be a
+        different path each time.
         """
 
     async def forget(self, identity: Identity, snapshots: Collection[str]) -> None:
@@ -137,6 +148,13 @@ class Storage(Protocol):
         """Delete the object; an absent one is no error."""
 
 
-def snapshot_of(listing: Listing, snapshot: str) -> Snapshot | None:
-    """Return the listed snapshot with this id."""
-    return next((each for each in listing.snapshots if each.id == snapshot), None)
+def saved(listed: Collection[Snapshot], snapshot: str) -> Snapshot:
+    """Return the listed snapshot with this id; raise MISMATCH unless it is there, and whole (P6)."""
+    found = next((each for each in listed if each.id == snapshot), None)
+    if found is None:
+        raise EngineFailure(
+            FailureKind.MISMATCH, f"the engine reported snapshot {snapshot}, but a fresh listing does not show it"
+        )
+    if Flag.INCOMPLETE in found.flags:
+        raise EngineFailure(FailureKind.MISMATCH, f"the engine saved snapshot {snapshot}, but not the whole of it")
+    return found

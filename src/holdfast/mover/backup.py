@@ -10,12 +10,11 @@ from typing import Final, assert_never
 from holdfast.decide import quality
 from holdfast.engines import storage, survey
 from holdfast.engines.choose import Opened, inside
-from holdfast.engines.protocol import LOST_BY_KOPIA, LOST_BY_RESTIC, Engine, EngineFailure, Taken, snapshot_of
-from holdfast.model.claim import Identity
+from holdfast.engines.protocol import LOST_BY_KOPIA, LOST_BY_RESTIC, Engine, EngineFailure, Taken, saved
 from holdfast.model.failure import FailureKind
-from holdfast.model.repository import EngineKind, Marker
+from holdfast.model.repository import EngineKind
 from holdfast.model.run import BackedUp, Progress, Survey
-from holdfast.model.snapshot import Flag, Listing, Loss, Record, RecordedSnapshot, Snapshot
+from holdfast.model.snapshot import Loss, Record, RecordedSnapshot
 from holdfast.model.workorder import Backup
 from holdfast.mover import aside
 from holdfast.mover.bench import Bench, hold_history
@@ -38,20 +37,26 @@ async def run(bench: Bench[Engine], work: Backup) -> BackedUp:
     async with hold_history(bench, work.identity) as held:
         record = await bench.repository.record(marker, work.identity)
         done = None if record is None else _already_recorded(record, bench.run)
-        if record is not None and (done is not None or bench.repository.access.engine is EngineKind.RESTIC):
+        if record is not None and done is not None:
             await _expect_history(bench.repository, record, done)
-        if done is not None:
             return BackedUp(snapshot=done, new_bytes=None, seconds=time.monotonic() - began)
-        taken, surveyed = await _take(bench, work, source)
+        known = () if record is None else record.snapshots
+        taken, surveyed = await _take(bench, work, source, has_history=bool(known))
         bench.report(Progress(phase="recording", files_done=surveyed.files, bytes_done=surveyed.bytes))
-        listing = await bench.repository.listing(work.identity)
-        recorded = _line(bench, work, taken, surveyed, _found(listing, taken.id), record)
+        if record is not None:
+            _expect_same_engine(record, taken.engine_id)
+        recorded = _line(bench, work, taken, surveyed, known)
         held.check()
         await storage.write_record(
             bench.repository.storage,
             marker,
             bench.repository.password,
-            _appended(marker, work.identity, record, listing, recorded),
+            Record(
+                identity=work.identity,
+                repository_id=marker.repository_id,
+                engine_id=taken.engine_id,
+                snapshots=tuple(sorted((*known, recorded), key=lambda each: each.time)),
+            ),
         )
     return BackedUp(snapshot=recorded, new_bytes=taken.new_bytes, seconds=time.monotonic() - began)
 
@@ -69,39 +74,37 @@ def _already_recorded(record: Record, run: str) -> RecordedSnapshot | None:
     return next((each for each in record.snapshots if each.run == run), None)
 
 
-async def _expect_history(repository: Opened[Engine], record: Record, snapshot: RecordedSnapshot | None) -> None:
-    """Raise unless the engine still holds the history that the record is of, and `snapshot` when one is given.
-
-    restic would create the missing repository anew, and a new life would stand in the place of the lost one.
-    """
+async def _expect_history(repository: Opened[Engine], record: Record, snapshot: RecordedSnapshot) -> None:
+    """Raise unless the engine still holds the history that the record is of, and the snapshot."""
     listing = await repository.listing(record.identity)
-    if listing.engine_id is None and record.snapshots:
+    if listing.engine_id is None:
         raise EngineFailure(
             FailureKind.NO_REPOSITORY,
             f"the record of {record.identity} knows {len(record.snapshots)} snapshots, but their repository "
-            f"{record.engine_id} is gone: nothing is written in its place",
+            f"{record.engine_id} is gone",
         )
-    _expect_same_engine(record, listing)
-    if snapshot is not None:
-        _found(listing, snapshot.id)
+    _expect_same_engine(record, listing.engine_id)
+    saved(listing.snapshots, snapshot.id)
 
 
-def _expect_same_engine(record: Record, listing: Listing) -> None:
-    if listing.engine_id not in (None, record.engine_id):
+def _expect_same_engine(record: Record, engine_id: str) -> None:
+    if engine_id != record.engine_id:
         raise EngineFailure(
             FailureKind.REPLACED,
             f"the record of {record.identity} is of repository {record.engine_id}, the engine opened "
-            f"{listing.engine_id}: another repository lies in its place",
+            f"{engine_id}: another repository lies in its place",
         )
 
 
-async def _take(bench: Bench[Engine], work: Backup, source: Path) -> tuple[Taken, Survey]:
+async def _take(bench: Bench[Engine], work: Backup, source: Path, *, has_history: bool) -> tuple[Taken, Survey]:
     """Return what the engine says of the backup, and what a walk beside it counted."""
     tags = {CLAIM_UID: work.claim_uid, CLUSTER_UID: work.cluster_uid, RUN: bench.run}
     walk = aside.start(partial(survey.survey, source))
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        taken = await bench.repository.engine.backup(work.identity, source, tags, work.exclude, bench.report)
+        taken = await bench.repository.engine.backup(
+            work.identity, source, tags, work.exclude, bench.report, has_history=has_history
+        )
         surveyed = await walk
         await aside.start(partial(_expect_still_there, source, root))
         return taken, surveyed
@@ -125,24 +128,12 @@ def _expect_still_there(source: Path, root: int) -> None:
         raise EngineFailure(FailureKind.SOURCE_UNREADABLE, detail)
 
 
-def _found(listing: Listing, snapshot: str) -> Snapshot:
-    """Return the snapshot as a fresh listing shows it: only that says that it was saved (P6)."""
-    found = snapshot_of(listing, snapshot)
-    if found is None:
-        raise EngineFailure(
-            FailureKind.MISMATCH, f"the engine reported snapshot {snapshot}, but a fresh listing does not show it"
-        )
-    if Flag.INCOMPLETE in found.flags:
-        raise EngineFailure(FailureKind.MISMATCH, f"the engine saved snapshot {snapshot}, but not the whole of it")
-    return found
-
-
 def _line(
-    bench: Bench[Engine], work: Backup, taken: Taken, surveyed: Survey, found: Snapshot, record: Record | None
+    bench: Bench[Engine], work: Backup, taken: Taken, surveyed: Survey, known: tuple[RecordedSnapshot, ...]
 ) -> RecordedSnapshot:
     """Return what the record will say of the snapshot, flagged against the last good one."""
-    last_good = None if record is None else quality.last_good(record.snapshots)
-    flags = quality.flags(found.files, taken.unreadable_count, last_good)
+    found = taken.snapshot
+    flags = quality.flags(found.files, taken.unreadable_count, quality.last_good(known))
     return RecordedSnapshot(
         id=found.id,
         time=found.time,
@@ -168,22 +159,3 @@ def _losses(engine: EngineKind, surveyed: Survey) -> dict[Loss, int]:
         case _:
             assert_never(engine)
     return {loss: count for loss, count in surveyed.losses.items() if loss in lost and count}
-
-
-def _appended(
-    marker: Marker, identity: Identity, record: Record | None, listing: Listing, recorded: RecordedSnapshot
-) -> Record:
-    """Return the record with one more snapshot; all that it knew stays."""
-    if listing.engine_id is None:
-        raise EngineFailure(FailureKind.DAMAGED, "the engine lists a snapshot and names no repository")
-    if record is None:
-        known: tuple[RecordedSnapshot, ...] = ()
-    else:
-        _expect_same_engine(record, listing)
-        known = record.snapshots
-    return Record(
-        identity=identity,
-        repository_id=marker.repository_id,
-        engine_id=listing.engine_id,
-        snapshots=tuple(sorted((*known, recorded), key=lambda each: each.time)),
-    )

@@ -13,16 +13,17 @@ from typing import Final
 
 from holdfast.engines import survey
 from holdfast.engines.choose import inside
-from holdfast.engines.protocol import EngineFailure, Reader, snapshot_of
+from holdfast.engines.protocol import EngineFailure, Reader
 from holdfast.model.failure import FailureKind
 from holdfast.model.run import Progress, Restored, Survey
-from holdfast.model.snapshot import Listing, Loss, RecordedSnapshot
+from holdfast.model.snapshot import Loss, RecordedSnapshot
 from holdfast.model.workorder import Restore
 from holdfast.mover import aside
 from holdfast.mover.bench import Bench
 
 LOST_AND_FOUND: Final = "lost+found"
-_LEFT_BY_KOPIA: Final = re.compile(r"f[0-9]{6,}")  # its temporary files, when it was killed
+# When they were killed: kopia's temporary files, and what stands for nothing in a snapshot of restic's.
+_LEFT_BY_ENGINES: Final = re.compile(r"f[0-9]{6,}|holdfast-empty-volume")
 
 
 async def run(bench: Bench[Reader], work: Restore) -> Restored:
@@ -35,7 +36,6 @@ async def run(bench: Bench[Reader], work: Restore) -> Restored:
     reader = bench.repository.engine
     target = inside(bench.root, work.target)
     marker = await bench.repository.marker()
-    _expect_listed(await bench.repository.listing(work.identity), work)
     left = await aside.start(partial(_names, target))
     if left:
         await _expect_leftovers(reader, work, left)
@@ -55,15 +55,6 @@ async def run(bench: Bench[Reader], work: Restore) -> Restored:
     )
 
 
-def _expect_listed(listing: Listing, work: Restore) -> None:
-    if snapshot_of(listing, work.snapshot) is None:
-        newest = listing.snapshots[-1].id if listing.snapshots else "none"
-        raise EngineFailure(
-            FailureKind.SNAPSHOT_MISSING,
-            f"snapshot {work.snapshot} of {work.identity} is not in the repository; the newest there is {newest}",
-        )
-
-
 def _names(target: Path) -> tuple[str, ...]:
     """Return what is in the target; a target that is not there yet is empty."""
     try:
@@ -79,7 +70,7 @@ def _names(target: Path) -> tuple[str, ...]:
 async def _expect_leftovers(reader: Reader, work: Restore, left: tuple[str, ...]) -> None:
     """Raise NOT_EMPTY unless an earlier attempt can have left all that is in the target."""
     ours = {entry.name for entry in await reader.ls(work.identity, work.snapshot, "")}
-    foreign = [name for name in left if name not in ours and not _LEFT_BY_KOPIA.fullmatch(name)]
+    foreign = [name for name in left if name not in ours and not _LEFT_BY_ENGINES.fullmatch(name)]
     if foreign:
         raise EngineFailure(
             FailureKind.NOT_EMPTY,

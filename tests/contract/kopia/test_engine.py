@@ -120,24 +120,24 @@ async def test_the_listing_names_the_repository_that_was_opened(place: Place) ->
 
 
 async def test_nothing_stays_in_the_work_directory(place: Place, source: Path, tmp_path: Path) -> None:
-    taken = await place.engine().backup(WEB, source, {}, (), unheard)
-    await place.engine().restore(WEB, taken.id, tmp_path / "target", unheard)
+    taken = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    await place.engine().restore(WEB, taken.snapshot.id, tmp_path / "target", unheard)
     await listed(place)
     assert list(place.work.iterdir()) == []
 
 
 async def test_reading_writes_nothing(place: Place, source: Path, tmp_path: Path) -> None:
-    taken = await place.engine().backup(WEB, source, {}, (), unheard)
+    taken = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     before = trees.manifest(place.repository)
     await listed(place)
-    await place.engine().restore(WEB, taken.id, tmp_path / "target", unheard)
-    await place.engine().ls(WEB, taken.id, "")
-    await place.engine().verify(WEB, [taken.id], 100, unheard)
+    await place.engine().restore(WEB, taken.snapshot.id, tmp_path / "target", unheard)
+    await place.engine().ls(WEB, taken.snapshot.id, "")
+    await place.engine().verify(WEB, [taken.snapshot.id], 100, unheard)
     assert trees.manifest(place.repository) == before
 
 
 async def test_a_repository_that_lost_all_index_blobs_is_no_whole_listing(place: Place, source: Path) -> None:
-    await place.engine().backup(WEB, source, {}, (), unheard)
+    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     for blob in place.blobs("x"):
         blob.unlink()
     failure = await refused(place)
@@ -147,12 +147,12 @@ async def test_a_repository_that_lost_all_index_blobs_is_no_whole_listing(place:
 
 async def test_a_snapshot_whose_index_blob_is_lost_is_missing_from_the_list(place: Place, source: Path) -> None:
     """kopia says nothing: only the record beside it can tell, which is why there is one."""
-    first = await place.engine().backup(WEB, source, {}, (), unheard)
+    first = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     before = set(place.blobs("x"))
-    await place.engine().backup(WEB, source, {}, (), unheard)
+    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     for blob in set(place.blobs("x")) - before:
         blob.unlink()
-    assert [each.id for each in await listed(place)] == [first.id]
+    assert [each.id for each in await listed(place)] == [first.snapshot.id]
 
 
 def empty(folder: Path) -> None:
@@ -162,7 +162,7 @@ def empty(folder: Path) -> None:
 
 async def test_a_wiped_repository_is_seen_at_once(place: Place, source: Path) -> None:
     engine = place.engine()
-    await engine.backup(WEB, source, {}, (), unheard)
+    await engine.backup(WEB, source, {}, (), unheard, has_history=False)
     await engine.listings([WEB])
     empty(place.repository)
     with pytest.raises(EngineFailure) as caught:
@@ -171,7 +171,7 @@ async def test_a_wiped_repository_is_seen_at_once(place: Place, source: Path) ->
 
 
 async def test_a_lost_manifest_pack_is_damage(place: Place, source: Path) -> None:
-    await place.engine().backup(WEB, source, {}, (), unheard)
+    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     for blob in place.blobs("q"):
         blob.unlink()
     assert (await refused(place)).kind is FailureKind.DAMAGED
@@ -219,12 +219,12 @@ async def test_patterns_of_an_earlier_run_do_not_leak_into_the_next(place: Place
     (source / "b.tmp").write_text("12")
     (source / "cache").mkdir()
     (source / "cache" / "c").write_text("123")
-    await place.engine().backup(WEB, source, {}, ("*.tmp", "/cache"), unheard)
-    await place.engine().backup(WEB, source, {}, ("*.tmp",), unheard)
-    last = await place.engine().backup(WEB, source, {}, (), unheard)
+    await place.engine().backup(WEB, source, {}, ("*.tmp", "/cache"), unheard, has_history=False)
+    await place.engine().backup(WEB, source, {}, ("*.tmp",), unheard, has_history=False)
+    last = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     found = {snapshot.id: snapshot.files for snapshot in await listed(place)}
     assert list(found.values())[:2] == [1, 2]
-    assert found[last.id] == 3
+    assert found[last.snapshot.id] == 3
 
 
 async def test_an_incomplete_snapshot_is_listed_and_flagged(place: Place, source: Path) -> None:
@@ -246,7 +246,7 @@ async def test_a_backup_that_was_not_saved_is_no_backup_whatever_kopia_prints(pl
 
 
 async def test_maintenance_leaves_its_owner_as_it_was(place: Place, source: Path) -> None:
-    await place.engine().backup(WEB, source, {}, (), unheard)
+    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     await place.engine().maintain(None, full=True)
     with place.kopia().session(readonly=True) as session:
         printed = await session.output(argv.maintenance_info(), "asking")
@@ -258,7 +258,7 @@ async def test_the_password_is_in_no_process_list_and_no_file(place: Place, sour
     for number in range(20):
         (source / f"big{number}").write_bytes(os.urandom(1 << 20))
     seen: list[str] = []
-    task = asyncio.create_task(engine.backup(WEB, source, {}, (), unheard))
+    task = asyncio.create_task(engine.backup(WEB, source, {}, (), unheard, has_history=False))
     while not task.done():
         seen += command_lines_of_children()
         assert not files_with_the_password(place.work)
@@ -311,9 +311,9 @@ def fill_with_read_only_files(root: Path) -> None:
 
 async def test_a_restore_after_a_killed_one_is_identical(place: Place, source: Path, tmp_path: Path) -> None:
     fill_with_read_only_files(source)
-    taken = await place.engine().backup(WEB, source, {}, (), unheard)
+    taken = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     target = tmp_path / "target"
-    where = (str(tmp_path / "storage"), str(place.work), taken.id, str(target))
+    where = (str(tmp_path / "storage"), str(place.work), taken.snapshot.id, str(target))
     environment = {**os.environ, "PATH": path_with_tools()}
     for goal in (5, 100, 300):
         mover = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, *where, env=environment)
@@ -322,7 +322,7 @@ async def test_a_restore_after_a_killed_one_is_identical(place: Place, source: P
         if mover.returncode is None:
             mover.send_signal(signal.SIGKILL)
         await mover.wait()
-    await place.engine().restore(WEB, taken.id, target, unheard)
+    await place.engine().restore(WEB, taken.snapshot.id, target, unheard)
     expected = trees.without_times(trees.manifest(source), of=lambda each: each.kind == "d")
     assert trees.without_times(trees.manifest(target), of=lambda each: each.kind == "d") == expected
     assert stat.S_IMODE(target.stat().st_mode) == 0o2751
@@ -350,9 +350,9 @@ async def test_small_files_are_restored_from_s3_by_the_pack(
     for number in range(600):
         (source / f"file{number}").write_bytes(os.urandom(2000))
     await bucket.engine().initialize()
-    taken = await bucket.engine().backup(WEB, source, {}, (), unheard)
+    taken = await bucket.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     before = len(s3_server.requests())
-    await bucket.engine().restore(WEB, taken.id, tmp_path / "target", unheard)
+    await bucket.engine().restore(WEB, taken.snapshot.id, tmp_path / "target", unheard)
     asked = s3_server.requests()[before:]
     assert len(asked) < 100
     assert {each.operation for each in asked} == {"GetObject", "ListObjectsV2"}
@@ -367,12 +367,12 @@ async def test_a_restore_that_may_hold_no_packs_is_slow_and_right(
     for number in range(150):
         (source / f"file{number}").write_bytes(os.urandom(2000))
     await bucket.engine().initialize()
-    taken = await bucket.engine().backup(WEB, source, {}, (), unheard)
+    taken = await bucket.engine().backup(WEB, source, {}, (), unheard, has_history=False)
     assert isinstance(bucket.storage, S3Storage)
     bounded = KopiaEngine(
         bucket.storage, password=PASSWORD, environment=bucket.environment, work=bucket.work, prefetch_bytes=0
     )
     before = len(s3_server.requests())
-    await bounded.restore(WEB, taken.id, tmp_path / "target", unheard)
+    await bounded.restore(WEB, taken.snapshot.id, tmp_path / "target", unheard)
     assert len(s3_server.requests()) - before > 150
     assert digests(tmp_path / "target") == digests(source)

@@ -14,7 +14,7 @@ import pytest
 
 from holdfast.engines import program
 from holdfast.engines.protocol import EngineFailure
-from holdfast.engines.restic import objects
+from holdfast.engines.restic import argv, objects
 from holdfast.engines.storage import DictStorage
 from holdfast.model.claim import Identity
 from holdfast.model.failure import Failure, FailureKind
@@ -148,7 +148,7 @@ async def test_some_of_a_repository_is_damage_and_never_absence(bench: Bench, tm
         subprocess.run(["rm", "-r", "--", folder_of(bench, identity) / name], check=True)  # noqa: ASYNC221
     assert (await doubt(bench, identity)).kind is FailureKind.DAMAGED
     with pytest.raises(EngineFailure) as caught:
-        await bench.open().backup(identity, tmp_path / "source", {}, (), unheard)
+        await bench.open().backup(identity, tmp_path / "source", {}, (), unheard, has_history=False)
     assert caught.value.failure.kind is FailureKind.DAMAGED
     assert not (folder_of(bench, identity) / lost.split(" ")[0]).exists()
 
@@ -284,3 +284,23 @@ async def test_a_restic_that_is_killed_before_it_says_its_version_is_no_missing_
         with pytest.raises(EngineFailure, match="ended with exit code -9") as caught:
             await engine.version()
     assert caught.value.failure.kind is FailureKind.UNKNOWN
+
+
+async def test_a_snapshot_is_saved_when_its_bytes_are_read_back(bench: Bench, tmp_path: Path) -> None:
+    identity = fresh_identity()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("precious")
+    snapshot = await bench.backup(identity, source)
+    folder = argv.folder_of(identity)
+    await objects.expect_saved(bench.beside, folder, snapshot)
+    stored = folder_of(bench, identity) / "snapshots" / snapshot
+    stored.chmod(0o600)
+    stored.write_bytes(stored.read_bytes()[:-1])
+    with pytest.raises(EngineFailure, match="other bytes") as caught:
+        await objects.expect_saved(bench.beside, folder, snapshot)
+    assert caught.value.failure.kind is FailureKind.MISMATCH
+    stored.unlink()
+    with pytest.raises(EngineFailure, match="lacks it") as caught:
+        await objects.expect_saved(bench.beside, folder, snapshot)
+    assert caught.value.failure.kind is FailureKind.MISMATCH

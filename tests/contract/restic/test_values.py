@@ -30,7 +30,7 @@ def test_nothing_secret_is_ever_an_argument() -> None:
         argv.dump("a", "b"),
         argv.check(10),
         argv.backup(IDENTITY, Path("/data"), {"run": "r"}, ("*.tmp",)),
-        argv.restore("a", Path("/restore"), empty=True),
+        argv.restore("a", Path("/restore")),
         argv.forget(["a"]),
         argv.prune(full=True),
     ]
@@ -64,7 +64,7 @@ def test_the_region_is_always_named() -> None:
 
 def test_reading_takes_no_lock() -> None:
     readers = (argv.snapshots(), argv.snapshot("a"), argv.tree("a", ""), argv.dump("a", "b"), argv.check(100))
-    for call in (*readers, argv.restore("a", Path("/t"), empty=False)):
+    for call in (*readers, argv.restore("a", Path("/t"))):
         assert "--no-lock" in call
 
 

@@ -210,6 +210,11 @@ def list_snapshots() -> tuple[str, ...]:
     return ("snapshot", "list", "--all", "--json", "--no-retention")
 
 
+def list_source(identity: Identity) -> tuple[str, ...]:
+    """List the snapshots of one identity."""
+    return ("snapshot", "list", source_of(identity), "--json", "--no-retention")
+
+
 def list_manifests() -> tuple[str, ...]:
     """List manifests of every type: a healthy repository shows policies and maintenance too."""
     return ("manifest", "list", "--json")

@@ -1,25 +1,23 @@
 """The Engine that runs kopia: argv and parse joined, every answer checked before it is believed."""
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from holdfast.engines.kopia import argv, browse, failures, parse, prefetch, restore
 from holdfast.engines.kopia.session import SHORT, Kopia, Session
 from holdfast.engines.program import Limits
-from holdfast.engines.protocol import EngineFailure, Proof, Report, Taken
+from holdfast.engines.protocol import EngineFailure, Proof, Report, Taken, saved
+from holdfast.engines.together import both
 from holdfast.model.claim import Identity
 from holdfast.model.entry import Entry
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.repository import DirectoryStorage, Storage
 from holdfast.model.run import Progress
 from holdfast.model.snapshot import Listing, Snapshot
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 LONG: Final = Limits(total=timedelta(days=2), inactivity=timedelta(minutes=15))
 PREFETCH_BYTES: Final = 1 << 30
@@ -87,7 +85,7 @@ class KopiaEngine:
         content_cache = self._prefetch_bytes + argv.CONTENT_CACHE
         with self._kopia.session(readonly=True, content_cache=content_cache) as session:
             looking = browse.manifest(session, identity, snapshot)
-            _, small = await _together(looking, prefetch.small_files(session, snapshot, self._limits))
+            _, small = await both(looking, prefetch.small_files(session, snapshot, self._limits))
             await prefetch.prefetch(session, small, self._limits, self._prefetch_bytes)
             await restore.restore(session, snapshot, target, report, self._limits)
 
@@ -139,19 +137,35 @@ class KopiaEngine:
         return engine_id
 
     async def backup(
-        self, identity: Identity, source: Path, tags: Mapping[str, str], exclude: Sequence[str], report: Report
+        self,
+        identity: Identity,
+        source: Path,
+        tags: Mapping[str, str],
+        exclude: Sequence[str],
+        report: Report,
+        *,
+        has_history: bool,  # noqa: ARG002  one repository for all, which no backup creates
     ) -> Taken:
         await self.version()
         if not _is_directory(source):
             raise EngineFailure(FailureKind.SOURCE_UNREADABLE, f"{source} is not a directory that can be read")
         if exclude:
             await self._set_exclude(identity, exclude)
-        manifest, taken = await self._take(identity, source, tags, report)
-        if not exclude and (manifest.stats.excluded_file_count or manifest.stats.excluded_dir_count):
+        made = await self._take(identity, source, tags, report)
+        if not exclude and (made.manifest.stats.excluded_file_count or made.manifest.stats.excluded_dir_count):
             # An earlier run's patterns are still in the repository: that snapshot lacks what they leave out.
             await self._set_exclude(identity, ())
-            manifest, taken = await self._take(identity, source, tags, report)
-        return taken
+            made = await self._take(identity, source, tags, report)
+        with self._kopia.session(readonly=True) as session:
+            listed = _ours(await _snapshots(session, argv.list_source(identity)))
+            engine_id = session.repository_id()
+        return Taken(
+            engine_id=engine_id,
+            snapshot=saved(listed, made.manifest.id),
+            new_bytes=made.new_bytes,
+            unreadable=made.unreadable[:_NAMED],
+            unreadable_count=made.unreadable_count,
+        )
 
     async def forget(self, identity: Identity, snapshots: Collection[str]) -> None:
         if snapshots:
@@ -189,9 +203,7 @@ class KopiaEngine:
             document.write_bytes(argv.source_policy(identity, exclude))
             await session.output(argv.import_policy(identity, document), "setting what the backup leaves out")
 
-    async def _take(
-        self, identity: Identity, source: Path, tags: Mapping[str, str], report: Report
-    ) -> tuple[parse.Manifest, Taken]:
+    async def _take(self, identity: Identity, source: Path, tags: Mapping[str, str], report: Report) -> "_Made":
         """Run one backup and return what kopia says of it: a hint, since it speaks before the last write."""
         meter = parse.Meter(report)
         arguments = argv.backup(identity, source, tags, parallel())
@@ -207,9 +219,7 @@ class KopiaEngine:
         if manifest.incomplete or manifest.root_entry is None:
             raise EngineFailure(FailureKind.CANCELED, f"kopia saved an incomplete snapshot: {manifest.incomplete}")
         count, paths = manifest.root_entry.summ.unreadable()
-        return manifest, Taken(
-            id=manifest.id, new_bytes=meter.uploaded, unreadable=paths[:_NAMED], unreadable_count=count
-        )
+        return _Made(manifest=manifest, new_bytes=meter.uploaded, unreadable=paths, unreadable_count=count)
 
     async def _delete(self, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -233,7 +243,7 @@ class KopiaEngine:
         await self.version()
         for _ in range(_LISTING_TRIALS):
             with self._kopia.session(readonly=True) as first, self._kopia.session(readonly=True) as second:
-                manifests, labels = await _together(_snapshots(first), _labels(second))
+                manifests, labels = await both(_snapshots(first, argv.list_snapshots()), _labels(second))
                 engine_id = first.repository_id()
                 if engine_id != second.repository_id():
                     raise EngineFailure(FailureKind.REPLACED, "the repository was replaced while it was listed")
@@ -256,9 +266,19 @@ def parallel() -> int:
     return 4
 
 
-async def _snapshots(session: Session) -> tuple[parse.Manifest, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What kopia says of a backup that it has made."""
+
+    manifest: parse.Manifest
+    new_bytes: int | None
+    unreadable: tuple[str, ...]
+    unreadable_count: int
+
+
+async def _snapshots(session: Session, arguments: tuple[str, ...]) -> tuple[parse.Manifest, ...]:
     try:
-        return parse.snapshots(await _clean(session, argv.list_snapshots(), "listing snapshots"))
+        return parse.snapshots(await _clean(session, arguments, "listing snapshots"))
     except parse.ParseError as error:
         raise EngineFailure(FailureKind.PARTIAL_LISTING, str(error)) from error
 
@@ -287,17 +307,6 @@ async def _clean(session: Session, arguments: tuple[str, ...], doing: str) -> by
     if finished.stderr:
         raise EngineFailure(FailureKind.PARTIAL_LISTING, f"{doing}: kopia complained: {finished.stderr[-1].strip()}")
     return finished.stdout
-
-
-async def _together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
-    """Return both results; when one fails, stop the other and raise."""
-    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _ours(manifests: Sequence[parse.Manifest]) -> tuple[Snapshot, ...]:

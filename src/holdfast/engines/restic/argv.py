@@ -129,11 +129,9 @@ def backup(identity: Identity, source: Path, tags: Mapping[str, str], exclude: S
     )
 
 
-def restore(snapshot_id: str, target: Path, *, empty: bool) -> tuple[str, ...]:
+def restore(snapshot_id: str, target: Path) -> tuple[str, ...]:
     """Complete or replace what is there under the snapshot's names; other names stay."""
-    without = (f"--exclude=/{EMPTY_NAME}",) if empty else ()
-    arguments = ("--json", "--no-lock", "--sparse", "--overwrite=always", f"--target={target}")
-    return ("restore", snapshot_id, *arguments, *without)
+    return ("restore", snapshot_id, "--json", "--no-lock", "--sparse", "--overwrite=always", f"--target={target}")
 
 
 def forget(snapshots: Collection[str]) -> tuple[str, ...]:

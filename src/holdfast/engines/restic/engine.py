@@ -13,12 +13,13 @@ from holdfast.engines.protocol import EngineFailure, Proof, Report, Taken
 from holdfast.engines.restic import argv, browse, failures, listing, objects, parse, root
 from holdfast.engines.restic.objects import Broken, Nothing, Ready, Unfinished
 from holdfast.engines.restic.process import SHORT, Restic, status_to, steps_to
+from holdfast.engines.together import both
 from holdfast.model.claim import Identity
 from holdfast.model.entry import Entry
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.repository import Storage
 from holdfast.model.run import Progress
-from holdfast.model.snapshot import Listing
+from holdfast.model.snapshot import Listing, Snapshot
 
 LONG: Final = Limits(total=timedelta(days=2), inactivity=timedelta(minutes=15))
 _NAMED: Final = 10  # unreadable paths that are named
@@ -61,19 +62,11 @@ class ResticEngine:
     async def restore(self, identity: Identity, snapshot: str, target: Path, report: Report) -> None:
         """Fill `target`: success is exit code 0, a summary, and not one complaint (restic prints a summary anyway)."""
         await self._known(identity, [snapshot])
-        notes = parse.notes(await self._restic.output(identity, argv.snapshot(snapshot)))
-        attributes = None if notes.root is None else root.parse(notes.root)
-        _make_directory(target)
-        finished = await self._restic.run(
-            identity,
-            argv.restore(snapshot, target, empty=notes.empty),
-            limits=self._limits,
-            on_stdout=status_to(report),
-        )
-        if finished.exit_code != 0 or finished.stderr or not parse.has_summary(finished.stdout):
-            raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.TARGET_FULL)
-        if attributes is not None:
-            _apply(attributes, target)
+        noted, _ = await both(self._notes(identity, snapshot), self._fill(identity, snapshot, target, report))
+        if noted.empty:
+            (target / argv.EMPTY_NAME).rmdir()
+        if noted.root is not None:
+            _apply(root.parse(noted.root), target)
 
     async def ls(self, identity: Identity, snapshot: str, path: str) -> Sequence[Entry]:
         """Return the entries of one directory by name."""
@@ -104,24 +97,37 @@ class ResticEngine:
         return os.urandom(_ID_BYTES).hex()
 
     async def backup(
-        self, identity: Identity, source: Path, tags: Mapping[str, str], exclude: Sequence[str], report: Report
+        self,
+        identity: Identity,
+        source: Path,
+        tags: Mapping[str, str],
+        exclude: Sequence[str],
+        report: Report,
+        *,
+        has_history: bool,
     ) -> Taken:
         """Back up `source`; the caller holds the identity's lease, so that nobody else creates its repository."""
         source, attributes = _root_of(source)
         noted = {**tags, argv.ROOT_TAG: root.render(attributes)}
-        await self._prepare(identity)
-        finished = await self._backup(identity, source, noted, exclude, report)
-        unreadable = failures.unreadable(finished.stderr, source)
-        if failures.found_nothing(finished.exit_code, finished.stderr):
-            finished = await self._backup_nothing(identity, noted)
-        made = parse.made(finished.stdout)
-        if finished.exit_code not in (0, failures.UNREADABLE) or made is None:
-            raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.REPOSITORY_FULL)
+        await self._prepare(identity, has_history=has_history)
+        with self._restic.folder() as cache:
+            finished = await self._backup(identity, source, noted, exclude, cache, report)
+            unreadable = failures.unreadable(finished.stderr, source)
+            if failures.found_nothing(finished.exit_code, finished.stderr):
+                finished = await self._backup_nothing(identity, noted, cache)
+            made = parse.made(finished.stdout)
+            if finished.exit_code not in (0, failures.UNREADABLE) or made is None:
+                raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.REPOSITORY_FULL)
+            engine_id = listing.engine_id_in(cache)
         if any(failures.lost_lock(line) for line in finished.stderr):
             # Someone removed our lock, so a prune may have run beside us and taken what this snapshot needs.
             await self._check(identity, 0, report)
+        await objects.expect_saved(self._beside, argv.folder_of(identity), made.id)
         return Taken(
-            id=made.id,
+            engine_id=engine_id,
+            snapshot=Snapshot(
+                id=made.id, identity=identity, time=made.time, files=made.files, bytes=made.bytes, tags=tags
+            ),
             new_bytes=made.added_bytes,
             unreadable=unreadable[:_NAMED],
             unreadable_count=len(unreadable),
@@ -161,25 +167,46 @@ class ResticEngine:
         if finished.exit_code != 0:
             raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.REPOSITORY_FULL)
 
+    async def _notes(self, identity: Identity, snapshot: str) -> parse.Notes:
+        return parse.notes(await self._restic.output(identity, argv.snapshot(snapshot)))
+
+    async def _fill(self, identity: Identity, snapshot: str, target: Path, report: Report) -> None:
+        _make_directory(target)
+        finished = await self._restic.run(
+            identity, argv.restore(snapshot, target), limits=self._limits, on_stdout=status_to(report)
+        )
+        if finished.exit_code != 0 or finished.stderr or not parse.has_summary(finished.stdout):
+            raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.TARGET_FULL)
+
     async def _backup(
-        self, identity: Identity, source: Path, tags: Mapping[str, str], exclude: Sequence[str], report: Report
+        self,
+        identity: Identity,
+        source: Path,
+        tags: Mapping[str, str],
+        exclude: Sequence[str],
+        cache: Path,
+        report: Report,
     ) -> Finished:
         return await self._restic.run(
             identity,
             argv.backup(identity, source, tags, exclude),
             limits=self._limits,
             directory=source,
+            cache=cache,
             on_stdout=status_to(report),
         )
 
-    async def _backup_nothing(self, identity: Identity, tags: Mapping[str, str]) -> Finished:
+    async def _backup_nothing(self, identity: Identity, tags: Mapping[str, str], cache: Path) -> Finished:
         """Save the snapshot of a volume that holds nothing, by a stand-in."""
         with self._restic.folder() as folder:
             (folder / argv.EMPTY_NAME).mkdir()
-            return await self._backup(identity, folder, {**tags, argv.EMPTY_TAG: ""}, (), unheard)
+            return await self._backup(identity, folder, {**tags, argv.EMPTY_TAG: ""}, (), cache, unheard)
 
-    async def _prepare(self, identity: Identity) -> None:
-        """Make the identity's repository, once; what a killed attempt left is put aside first."""
+    async def _prepare(self, identity: Identity, *, has_history: bool) -> None:
+        """Make the identity's repository, once; what a killed attempt left is put aside first.
+
+        An identity that has a history has lost its repository: a new life must not stand in the place of the old one.
+        """
         folder = argv.folder_of(identity)
         state = await objects.inspect(self._beside, folder)
         match state:
@@ -187,6 +214,11 @@ class ResticEngine:
                 return
             case Broken(why=why):
                 raise EngineFailure(FailureKind.DAMAGED, f"{why}: nothing is created over it")
+            case Nothing() | Unfinished() if has_history:
+                raise EngineFailure(
+                    FailureKind.NO_REPOSITORY,
+                    f"{identity} has backups, but {folder} is gone: nothing is written in its place",
+                )
             case Unfinished():
                 await objects.set_aside(self._beside, folder, state)
             case Nothing():

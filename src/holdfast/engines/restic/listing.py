@@ -10,6 +10,7 @@ from holdfast.engines.protocol import EngineFailure, Storage
 from holdfast.engines.restic import argv, failures, objects, parse
 from holdfast.engines.restic.objects import Broken, Nothing, Ready, Unfinished
 from holdfast.engines.restic.process import Restic
+from holdfast.engines.together import together
 from holdfast.model.claim import Identity
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.snapshot import Listing
@@ -47,7 +48,7 @@ async def listings(
             case _:
                 assert_never(state)
 
-    return dict(zip(asked, await objects.together([one(identity) for identity in asked]), strict=True))
+    return dict(zip(asked, await together([one(identity) for identity in asked]), strict=True))
 
 
 def _host(identity: Identity) -> str:
@@ -62,7 +63,7 @@ async def _folders(storage: Storage, hosts: Collection[str]) -> frozenset[str]:
         async with requests:
             return [f"{host}/{name.rstrip('/')}" for name in await storage.folders(f"{host}/")]
 
-    return frozenset(name for names in await objects.together([below(host) for host in hosts]) for name in names)
+    return frozenset(name for names in await together([below(host) for host in hosts]) for name in names)
 
 
 async def _opened(restic: Restic, storage: Storage, identity: Identity, state: Ready) -> Listing | Failure:
@@ -80,7 +81,7 @@ async def _compared(restic: Restic, storage: Storage, identity: Identity, state:
         finished = await restic.run(identity, argv.snapshots(), cache=cache)
         if finished.exit_code != 0:
             raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.UNKNOWN)
-        engine_id = _engine_id(cache)
+        engine_id = engine_id_in(cache)
     if finished.stderr:  # restic leaves out a snapshot that it cannot read, says so here, and exits with 0
         raise EngineFailure(FailureKind.PARTIAL_LISTING, "; ".join(parse.messages(finished.stderr)))
     found = parse.snapshots(identity, finished.stdout)
@@ -96,7 +97,7 @@ async def _compared(restic: Restic, storage: Storage, identity: Identity, state:
     return Listing(engine_id=engine_id, snapshots=found)
 
 
-def _engine_id(cache: Path) -> str:
+def engine_id_in(cache: Path) -> str:
     """Return the repository's id: restic names its cache by it, which saves the 0.4 s of a `cat config`."""
     names = [each.name for each in cache.iterdir() if objects.is_id(each.name)]
     if len(names) != 1:

@@ -1,16 +1,16 @@
 """What the storage itself shows of a restic repository: the only thing that can prove that there is none."""
 
 import asyncio
+import hashlib
 import re
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 from holdfast.engines.protocol import EngineFailure, Storage, StoredObject
+from holdfast.engines.together import together
 from holdfast.model.failure import FailureKind
-
-T = TypeVar("T")
 
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 # What is left when `init` is killed: keys are written first, the config last; a file being written has a suffix.
@@ -82,6 +82,22 @@ async def _ids(storage: Storage, folder: str, kind: str) -> frozenset[str]:
     return frozenset(name for name in names if _ID.fullmatch(name))
 
 
+async def expect_saved(storage: Storage, folder: str, snapshot: str) -> None:
+    """Return when a fresh listing shows the snapshot and its bytes, read back, are those that its id is the digest of.
+
+    Raises MISMATCH. It takes two requests, where restic derives a key for 0.4 s to see no more of it.
+    """
+    data = (
+        await storage.get(f"{folder}/snapshots/{snapshot}") if snapshot in await snapshot_ids(storage, folder) else None
+    )
+    if data is None:
+        raise EngineFailure(
+            FailureKind.MISMATCH, f"restic reported snapshot {snapshot}, but a fresh listing of {folder} lacks it"
+        )
+    if hashlib.sha256(data).hexdigest() != snapshot:
+        raise EngineFailure(FailureKind.MISMATCH, f"restic saved snapshot {snapshot}, but other bytes are read back")
+
+
 async def set_aside(storage: Storage, folder: str, unfinished: Unfinished) -> None:
     """Move what a killed `init` left out of the way: nothing is destroyed, even if the listing was wrong."""
     for name in unfinished.left:
@@ -135,14 +151,3 @@ async def _delete_all(storage: Storage, found: Collection[StoredObject]) -> None
             await storage.delete(key)
 
     await together([delete_one(each.key) for each in found])
-
-
-async def together(work: Collection[Coroutine[None, None, T]]) -> Sequence[T]:
-    """Return all results in order; the first failure ends the others and is raised as it is."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -70,9 +70,10 @@ class _Status(msgspec.Struct):
     seconds_remaining: int | None = None
 
 
-class _BackupSummary(msgspec.Struct):
+class _BackupSummary(_Summary):
     snapshot_id: str
     data_added_packed: int
+    backup_start: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Reason(msgspec.Struct):
@@ -99,9 +100,12 @@ class _Version(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a backup's summary says."""
+    """What a backup's summary says; the time is the snapshot's."""
 
     id: str
+    time: datetime
+    files: int
+    bytes: int
     added_bytes: int
 
 
@@ -246,7 +250,13 @@ def made(text: bytes) -> Made | None:
     for line in text.decode("utf-8", "surrogateescape").splitlines():
         if kind(line) == "summary":
             summary = _decoded(_BackupSummary, line, "summary")
-            return Made(id=summary.snapshot_id, added_bytes=summary.data_added_packed)
+            return Made(
+                id=summary.snapshot_id,
+                time=summary.backup_start.astimezone(UTC),
+                files=summary.total_files_processed,
+                bytes=summary.total_bytes_processed,
+                added_bytes=summary.data_added_packed,
+            )
     return None
 
 
