@@ -4,7 +4,8 @@
 
 Prints every round, then the medians and their ratio. `--directory` names a fast file system (default /dev/shm), so that
 the disk is not what is measured; on a disk both sides end when their data is on it: ours does that by itself, the bare
-engine is followed by `sync --file-system`. With `--s3` the repository is in a versitygw of its own, and only restores are timed.
+engine is followed by `sync --file-system`. With `--s3` the repository is in a versitygw of its own, and only restores
+are timed.
 """
 
 import argparse

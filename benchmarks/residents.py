@@ -14,6 +14,7 @@ from holdfast.assemble import laptop
 from holdfast.kube import objects
 from holdfast.kube.client import Kube
 from holdfast.model.settings import Settings
+from holdfast.render import install
 from holdfast.sandbox.cluster import Cluster
 from tests.support.town import APPS
 
@@ -35,7 +36,7 @@ async def operator_pid(cluster: Cluster, kube: Kube, namespace: str) -> int:
     while True:
         for pod in await kube.list(objects.PODS, namespace):
             pid = cluster.pod_pid(namespace, pod.metadata.name)
-            if pod.metadata.name.startswith(laptop.OPERATOR) and pid is not None:
+            if pod.metadata.name.startswith(install.OPERATOR) and pid is not None:
                 return pid
         await asyncio.sleep(0.1)
 

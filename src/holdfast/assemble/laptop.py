@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,12 +19,9 @@ from holdfast.cli.story import PromiseBroken, Stage, Story
 from holdfast.cli.wiring import DemoOrder, SandboxOrder
 from holdfast.kube.client import Kube
 from holdfast.model.settings import Settings
-from holdfast.render import crds, names
+from holdfast.render import crds, install
 from holdfast.sandbox.cluster import Cluster, utc_now
 
-Json = dict[str, Any]
-
-OPERATOR: Final = "holdfast-operator"
 DEMO: Final = "holdfast-demo-"
 
 
@@ -62,7 +59,7 @@ async def sandbox_with_operator(directory: Path, settings: Settings) -> AsyncIte
 
 async def deploy_operator(kube: Kube, settings: Settings) -> None:
     """Put Holdfast's namespace and the operator's Deployment in place."""
-    for manifest in operator_manifests(settings):
+    for manifest in (install.namespace(settings), install.deployment(settings)):
         await kube.apply(manifest)
 
 
@@ -150,46 +147,3 @@ def scratch(prefix: str) -> Iterator[Path]:
     """Yield a new directory; at the end it goes, with whatever was restored into it."""
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as path:
         yield Path(path)
-
-
-def operator_manifests(settings: Settings) -> tuple[Json, ...]:
-    """Return Holdfast's namespace and the operator's Deployment, as the sandbox runs them."""
-    labels = {names.COMPONENT: "operator"}
-    container = {
-        "name": "operator",
-        "image": settings.image,
-        "args": ["run"],
-        "env": [{"name": name, "value": value} for name, value in environment(settings).items()],
-    }
-    return (
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": settings.namespace},
-        },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": names.metadata(OPERATOR, settings.namespace, "operator"),
-            "spec": {
-                "replicas": 1,
-                "strategy": {"type": "Recreate"},
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-            },
-        },
-    )
-
-
-def environment(settings: Settings) -> Mapping[str, str]:
-    """Return the settings that differ from their defaults, as the operator's environment gives them."""
-    plain = Settings()
-    return {
-        f"HOLDFAST_{name.upper()}": _written(getattr(settings, name))
-        for name in settings.__slots__
-        if getattr(settings, name) != getattr(plain, name)
-    }
-
-
-def _written(value: object) -> str:
-    return f"{value.total_seconds():g}s" if isinstance(value, timedelta) else str(value)
