@@ -134,3 +134,9 @@ def test_the_ledger_reads_what_the_operator_writes_and_survives_what_it_does_not
     assert (found.state, found.repository, found.next_run) == ("Protected", "default", NOW + timedelta(hours=1))
     assert (found.memory.last_id, found.memory.last_time, found.memory.files) == ("x", at(1), None)
     assert found.restoring.phase == ""
+
+
+def test_a_run_that_cannot_start_says_why() -> None:
+    why = "ErrImagePull: not found"
+    assert runs.state(WATCHED, row(), "asked", None, why) == Starting(detail=why)
+    assert live.announcement(Starting(detail=why)) == (f"starting {why}", f"starting: {why}")

@@ -57,8 +57,10 @@ def announcement(state: State) -> tuple[str, str]:
     match state:
         case Waiting(detail=detail):
             return f"waiting {detail}", detail
-        case Starting():
+        case Starting(detail=None):
             return "running", "started"
+        case Starting(detail=detail):
+            return f"starting {detail}", f"starting: {detail}"
         case Running(progress=progress):
             part = runlog.share(progress) or 0.0
             return f"{progress.phase} {int(part * STEPS)}", runlog.tell(progress)
@@ -88,8 +90,10 @@ def _cells(state: State, wide: int) -> tuple[ProgressBar | Text, Text]:
     match state:
         case Waiting(detail=detail):
             return Text("waiting", style="dim"), output.text(detail, "dim")
-        case Starting():
-            return ProgressBar(total=None, width=wide), Text("starting", style="dim")
+        case Starting(detail=detail):
+            return ProgressBar(total=None, width=wide), output.text(
+                f"starting: {detail}" if detail else "starting", "dim"
+            )
         case Running(progress=progress):
             part = runlog.share(progress)
             bar = ProgressBar(total=1.0 if part is not None else None, completed=part or 0.0, width=wide)

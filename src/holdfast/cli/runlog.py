@@ -9,6 +9,7 @@ from typing import Final, Self
 from holdfast.cli.cluster import Cluster
 from holdfast.cli.text import counted, span
 from holdfast.kube import errors, objects
+from holdfast.kube.pods import obstacle
 from holdfast.model import wire
 from holdfast.model.run import Progress
 from holdfast.render import claims, names, sentences
@@ -29,6 +30,7 @@ class Logs:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._latest: dict[str, Progress] = {}
+        self._obstacles: dict[str, str | None] = {}
         self._followed: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -42,18 +44,28 @@ class Logs:
     def progress(self, job: str) -> Progress | None:
         """Return what the Job's mover said last; None while it has said nothing."""
         if job not in self._followed:
-            self._followed[job] = asyncio.create_task(follow(self._cluster, job, partial(self._note, job)))
+            following = follow(self._cluster, job, partial(self._note, job), partial(self._obstacles.__setitem__, job))
+            self._followed[job] = asyncio.create_task(following)
         return self._latest.get(job)
+
+    def obstacle(self, job: str) -> str | None:
+        """Return what keeps the Job's pod from starting, as far as Kubernetes says."""
+        return self._obstacles.get(job)
 
     def _note(self, job: str, progress: Progress) -> None:
         self._latest[job] = progress
 
 
-async def follow(cluster: Cluster, job: str, note: Callable[[Progress], None]) -> None:
-    """Note the progress of a Job until its log ends. A log that cannot be read is no failure of the run."""
+async def follow(
+    cluster: Cluster, job: str, note: Callable[[Progress], None], hear: Callable[[str | None], None]
+) -> None:
+    """Note the progress of a Job until its log ends, and until it starts, hear what keeps its pod from that.
+
+    A log that cannot be read is no failure of the run.
+    """
     namespace = cluster.asked.holdfast_namespace
     try:
-        pod = await _started(cluster, namespace, job)
+        pod = await _started(cluster, namespace, job, hear)
         async for line in cluster.kube.logs(namespace, pod, follow=True):
             progress = read(line)
             if progress is not None:
@@ -62,12 +74,15 @@ async def follow(cluster: Cluster, job: str, note: Callable[[Progress], None]) -
         return
 
 
-async def _started(cluster: Cluster, namespace: str, job: str) -> str:
+async def _started(cluster: Cluster, namespace: str, job: str, hear: Callable[[str | None], None]) -> str:
     """Return the Job's pod once it has started."""
     while True:
-        for pod in await cluster.kube.list(objects.PODS, namespace, {"batch.kubernetes.io/job-name": job}):
+        found = await cluster.kube.list(objects.PODS, namespace, {"batch.kubernetes.io/job-name": job})
+        for pod in found:
             if pod.status is not None and pod.status.phase in STARTED:
+                hear(None)
                 return pod.metadata.name
+        hear(obstacle(found))
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -21,7 +21,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starting:
-    """The mover's pod is being started, or has said nothing yet."""
+    """The mover's pod is being started, or has said nothing yet; `detail` is what Kubernetes says of it."""
+
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +70,13 @@ class Result:
     outcome: Done | Failed
 
 
-def state(watched: Watched, row: Row | None, job_value: str | None, progress: Progress | None) -> State:
+def state(
+    watched: Watched, row: Row | None, job_value: str | None, progress: Progress | None, obstacle: str | None = None
+) -> State:
     """Return how the run stands.
 
     `job_value` is the request that the claim's Job serves: "" for a scheduled slot, None when there is no Job.
+    `obstacle` is what keeps its pod from starting.
     """
     if row is None:
         return Waiting(detail="Holdfast has not looked at the claim yet: is the operator running?")
@@ -83,15 +88,15 @@ def state(watched: Watched, row: Row | None, job_value: str | None, progress: Pr
     if known.failed_now == watched.value and known.failure is not None:
         return Failed(detail=known.failure, retry_at=known.retry_at)
     if job_value == watched.value:
-        return working(progress)
+        return working(progress, obstacle)
     if job_value is not None:
         return Waiting(detail="another run is under way, this one follows")
     return Waiting(detail=row.message or "waiting for its turn")
 
 
-def working(progress: Progress | None) -> Starting | Running:
+def working(progress: Progress | None, obstacle: str | None) -> Starting | Running:
     """Return the state of a run whose mover said this last."""
-    return Running(progress=progress) if progress is not None else Starting()
+    return Running(progress=progress) if progress is not None else Starting(detail=obstacle)
 
 
 def tell(ended: Done | Failed) -> str:

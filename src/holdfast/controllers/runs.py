@@ -6,6 +6,7 @@ from typing import Final
 
 from holdfast.controllers.world import World
 from holdfast.kube import objects
+from holdfast.kube.pods import obstacle
 from holdfast.model import wire
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import JobFacts, JobState
@@ -98,12 +99,7 @@ def _why_failed(job: objects.Job, pods: Sequence[objects.Pod]) -> str:
 
 
 def _why_stuck(pods: Sequence[objects.Pod], start_deadline: timedelta) -> str:
-    for pod in pods:
-        for status in (pod.status.container_statuses if pod.status else None) or ():
-            waiting = status.state.waiting if status.state else None
-            if waiting is not None and waiting.reason:
-                return f"the mover's pod does not start: {waiting.reason}: {waiting.message or ''}".rstrip(": ")
-        for each in (pod.status.conditions if pod.status else None) or ():
-            if each.status == "False" and each.message:
-                return f"the mover's pod does not start: {each.message}"
-    return f"the mover's pod has not started within {start_deadline}"
+    why = obstacle(pods)
+    if why is None:
+        return f"the mover's pod has not started within {start_deadline}"
+    return f"the mover's pod does not start: {why}"
