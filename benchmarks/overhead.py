@@ -4,8 +4,7 @@
 
 Prints every round, then the medians and their ratio. `--directory` names a fast file system (default /dev/shm), so that
 the disk is not what is measured; on a disk both sides end when their data is on it: ours does that by itself, the bare
-engine is followed by `sync --file-system`. With `--s3` the repository is in a versitygw of its own, and only restores
-are timed.
+engine is followed by `sync --file-system`. With `--s3` the repository is in a versitygw of its own.
 """
 
 import argparse
@@ -183,20 +182,18 @@ class Bench:
 
     # A round
 
-    def round(self, number: int, *, restores_only: bool) -> None:
+    def round(self, number: int) -> None:
         print(f"round {number}", flush=True)
         home, place = self.base / f"bare-{number}", self.base / f"ours-{number}"
         self.bare_create(home)
         self.storage(place)
         self.mover(place, Initialize(), {})
-        note = (lambda _, work: work()) if restores_only else self.time
-        note("first backup, bare", lambda: self.bare_back_up(home))
-        taken = note("first backup, ours", lambda: self.back_up(place))
+        self.time("first backup, bare", lambda: self.bare_back_up(home))
+        taken = self.time("first backup, ours", lambda: self.back_up(place))
         assert isinstance(taken, BackedUp)
-        if not restores_only:
-            self.time("unchanged, bare", lambda: self.bare_back_up(home))
-            self.time("unchanged, ours", lambda: self.back_up(place))
-            self.time("a fresh listing, bare", lambda: self.bare(home, *self._list()))
+        self.time("unchanged, bare", lambda: self.bare_back_up(home))
+        self.time("unchanged, ours", lambda: self.back_up(place))
+        self.time("a fresh listing, bare", lambda: self.bare(home, *self._list()))
         self.time("restore, bare", lambda: self.bare_restore(home, self.base / "bare-target"))
         self.time("restore, ours", lambda: self.restore(place, taken, self.base / "our-target"))
         compared = subprocess.run(
@@ -272,7 +269,7 @@ async def main() -> None:
         )
         print(f"{asked.engine.value}, {asked.data}, {'S3' if asked.s3 else 'directory'}, load {os.getloadavg()[0]:.1f}")
         for number in range(1, asked.rounds + 1):
-            bench.round(number, restores_only=asked.s3)
+            bench.round(number)
         bench.summary()
 
 
