@@ -86,7 +86,12 @@ class KopiaEngine:
         with self._kopia.session(readonly=True, content_cache=content_cache) as session:
             looking = browse.manifest(session, identity, snapshot)
             _, small = await both(looking, prefetch.small_files(session, snapshot, self._limits))
-            await prefetch.prefetch(session, small, self._limits, self._prefetch_bytes)
+            if len(small) >= prefetch.WORTHWHILE:
+                await prefetch.prefetch(session, small, self._limits, self._prefetch_bytes)
+                await restore.restore(session, snapshot, target, report, self._limits)
+                return
+        # Large files are read once: a cache would only write all of them twice.
+        with self._kopia.session(readonly=True, cached=False) as session:
             await restore.restore(session, snapshot, target, report, self._limits)
 
     async def ls(self, identity: Identity, snapshot: str, path: str) -> Sequence[Entry]:
