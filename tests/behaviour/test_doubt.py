@@ -13,6 +13,7 @@ from holdfast.engines.directory import Directory
 from holdfast.kube import objects
 from holdfast.model.claim import Identity
 from holdfast.model.snapshot import Flag, RecordedSnapshot
+from holdfast.sandbox.faults import Fault, FaultKind
 from tests.support.town import APPS, Town
 
 pytestmark = pytest.mark.anyio
@@ -292,3 +293,15 @@ async def test_a_damaged_newest_backup_is_said_and_an_older_one_taken_when_a_per
     await asked(town, "Damaged")
     await town.annotate("data", {"holdfast.dev/restore": older})
     await healed(town, "older")
+
+
+async def test_a_claim_that_was_decided_before_its_ledger_row_was_there_says_why_it_waits(town: Town) -> None:
+    await town.ready()
+    town.cluster.faults.add("late", Fault(kind=FaultKind.CONFLICT, method="POST", path="*/protections", count=5))
+    await town.claim("data")
+
+    async def says() -> bool:
+        return (await town.restore("data")).get("reason") == "WaitForFirstConsumer"
+
+    await town.until("the reason to be there", says, seconds=20)
+    assert town.cluster.faults.struck["late"] == 5

@@ -106,7 +106,7 @@ class Operator:
         informers.namespaces.add_listener(self._namespace_changed)
         informers.repositories.add_listener(self._repository_changed)
         informers.secrets.add_handler(self._secret_changed)
-        informers.protections.add_handler(self._protection_changed)
+        informers.protections.add_listener(self._protection_changed)
         informers.restores.add_handler(self._restore_changed)
         informers.jobs.add_listener(self._job_changed)
         informers.pods.add_listener(self._pod_changed)
@@ -159,9 +159,11 @@ class Operator:
         self._wake_repositories()
         self._wake_pending()
 
-    def _protection_changed(self, key: Key) -> None:
-        self.protect.add(key)
-        self.backup.add(key)
+    def _protection_changed(self, change: Change[objects.Protection]) -> None:
+        self.protect.add(change.key)
+        self.backup.add(change.key)
+        if change.old is None:  # why the claim waits had nowhere to be written before
+            self.populate.add(change.key)
 
     def _restore_changed(self, key: Key) -> None:
         for each in self.world.informers.claims.objects.values():
