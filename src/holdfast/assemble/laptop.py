@@ -39,7 +39,7 @@ def sandbox(
     return Cluster(
         directory,
         crds.definitions(),
-        admit=lambda *request: armed.admit(settings, *request),
+        admit=lambda *request: armed.admit(settings.rule, *request),
         environment=environment,
         now=now,
     )

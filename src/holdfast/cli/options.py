@@ -19,6 +19,8 @@ UNITS: Final[Mapping[str, timedelta]] = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+CLASS: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+LABEL_KEY: Final = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _ASKED: Final = "holdfast.asked"  # a context's meta is one for all nested commands
 # These two mean the same to every command, not to the operator alone.
 SHARED_SETTINGS: Final = {"namespace": "holdfast_namespace", "label": "label"}
@@ -56,6 +58,21 @@ class Duration(click.ParamType[timedelta]):
         if not self._WHOLE.fullmatch(text):
             self.fail(f"{text!r} is no duration; write for example 90s, 5m, 2h or 1d", param, ctx)
         return sum((float(number) * UNITS[unit] for number, unit in self._PART.findall(text)), timedelta())
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them; "" is none."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name for each in str(value).split(",") if (name := each.strip()))
+        for name in names:
+            if not CLASS.fullmatch(name):
+                self.fail(f"{name!r} cannot be the name of a storage class; write for example local-path", param, ctx)
+        return names
 
 
 def asked(context: click.Context) -> Asked:
@@ -124,7 +141,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(
             f"--{field.name.replace('_', '-')}",
             type=_type(default),
-            default=written(default) if isinstance(default, timedelta) else default,
+            default=_default(default),
             envvar=f"HOLDFAST_{field.name.upper()}",
             show_default=True,
             show_envvar=True,
@@ -133,12 +150,24 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _default(value: object) -> object:
+    match value:
+        case timedelta():
+            return written(value)
+        case tuple():
+            return ",".join(value)
+        case _:
+            return value
+
+
 def _type(default: object) -> click.ParamType[Any]:
     match default:
         case timedelta():
             return Duration()
         case int():
             return click.IntRange(min=1)
+        case tuple():
+            return Names()
         case _:
             return click.STRING
 

@@ -10,6 +10,8 @@ from holdfast.model.intent import (
     ANNOTATIONS,
     EXEMPT_LABEL,
     LABEL,
+    MANAGED_BY,
+    MANAGERS,
     OFF,
     PREFIX,
     AsOf,
@@ -26,8 +28,6 @@ from holdfast.model.intent import (
     Unreadable,
 )
 
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-MANAGERS: Final = frozenset({"holdfast", "volsync", "velero"})
 # A snapshot id is hexadecimal: kopia 32, restic 64 characters or a unique beginning of at least 8.
 SHORTEST_ID: Final = 8
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from holdfast.decide.intent import MANAGED_BY
+from holdfast.model.intent import MANAGED_BY
 
 MANAGER: Final = "holdfast"
 

@@ -159,11 +159,15 @@ class Kube:
 
     # Writes
 
-    async def create(self, manifest: Manifest) -> Object:
-        """Create the object and return it; raise AlreadyExists, Terminating, Invalid, …"""
+    async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Object:
+        """Create the object and return it; raise AlreadyExists, Terminating, Invalid, …
+
+        `dry_run` goes through admission and stores nothing.
+        """
         kind = kind_of(manifest)
         path = kind.path(_namespace(manifest))
-        created: Object = decode.one(kind, await self._write("POST", path, manifest, _JSON, self._write_parameters()))
+        parameters = self._write_parameters() | ({"dryRun": "All"} if dry_run else {})
+        created: Object = decode.one(kind, await self._write("POST", path, manifest, _JSON, parameters))
         return created
 
     async def apply(self, manifest: Manifest, *, force: bool = True) -> Object:

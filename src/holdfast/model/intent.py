@@ -14,6 +14,8 @@ LABEL: Final = "backup"
 EXEMPT_LABEL: Final = "backup-exempt"
 PREFIX: Final = "holdfast.dev/"
 OFF: Final = frozenset({"disabled", "false", "off", "no"})
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGERS: Final = frozenset({"holdfast", "volsync", "velero", "cdi-controller"})
 
 # Every annotation of ours on a claim, and what it means: the parser, `explain` and the reference read this table.
 ANNOTATIONS: Final[Mapping[str, str]] = {

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from holdfast.model.admission import Rule
 from holdfast.model.intent import LABEL
 
 
@@ -12,6 +13,10 @@ class Settings:
 
     namespace: str = field(default="holdfast", metadata={"help": "the namespace that holds Holdfast and its secrets"})
     label: str = field(default=LABEL, metadata={"help": "the label key that protects a claim or a namespace"})
+    by_name: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "storage classes whose provisioner ignores dataSourceRef: their claims are held by name"},
+    )
     image: str = field(default="holdfast", metadata={"help": "the image of movers and readers"})
     first_backup_after: timedelta = field(
         default=timedelta(hours=2),
@@ -26,3 +31,8 @@ class Settings:
         default=timedelta(days=1),
         metadata={"help": "how long a filled volume is kept for a claim that was deleted meanwhile"},
     )
+
+    @property
+    def rule(self) -> Rule:
+        """Return what the admission rule depends on."""
+        return Rule(own_namespace=self.namespace, label=self.label, by_name=self.by_name)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from holdfast.model.request import AUTO, GROUP
+from holdfast.render import names
 
 VERSION: Final = "v1alpha1"
 TEXT: Final = {"type": "string"}
@@ -59,7 +60,7 @@ def _definition(
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{GROUP}"},
+        "metadata": names.metadata(f"{plural}.{GROUP}", None, "arming"),
         "spec": {
             "group": GROUP,
             "scope": scope,

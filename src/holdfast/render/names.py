@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from holdfast.model.claim import ClaimRef, Identity
+from holdfast.model.intent import MANAGED_BY
 
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "holdfast"
 COMPONENT: Final = "app.kubernetes.io/component"
 HASH: Final = "holdfast.dev/hash"

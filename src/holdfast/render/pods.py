@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from holdfast.model import wire
+from holdfast.model.intent import MANAGED_BY
 from holdfast.model.repository import DirectoryStorage, EngineKind, Repository, S3Storage
 from holdfast.model.workorder import RepositoryAccess, WorkOrder
 from holdfast.render import names
@@ -73,7 +74,7 @@ def mover_job(
     pod["restartPolicy"] = "Never"
     if node is not None:
         pod["nodeSelector"] = {"kubernetes.io/hostname": node}
-    ours = {names.MANAGED_BY: names.MANAGER, names.COMPONENT: "mover", **(labels or {})}
+    ours = {MANAGED_BY: names.MANAGER, names.COMPONENT: "mover", **(labels or {})}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -89,7 +90,7 @@ def mover_job(
 def reader_deployment(namespace: str, image: str, repository: Repository) -> dict[str, Any]:
     """Return the Deployment of the repository's reader: read-only, one replica, no service-account token."""
     name = names.reader(repository.name)
-    labels = {names.MANAGED_BY: names.MANAGER, names.COMPONENT: "reader", names.HASH: names.digest(repository.name)}
+    labels = {MANAGED_BY: names.MANAGER, names.COMPONENT: "reader", names.HASH: names.digest(repository.name)}
     # A reader compares nothing itself; without the id a pin that changes does not restart it.
     inside = replace(access(repository), expected_id=None)
     environment: list[dict[str, Any]] = [

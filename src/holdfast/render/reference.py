@@ -79,6 +79,8 @@ def main() -> None:
 
 
 def _default(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
     if not isinstance(value, timedelta):
         return str(value)
     seconds = int(value.total_seconds())
