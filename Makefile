@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 TESTS ?= tests
-QUICK := --ignore tests/contract --ignore tests/behaviour -m 'not programs and not storage'
+QUICK := --ignore tests/contract --ignore tests/behaviour --ignore tests/e2e -m 'not programs and not storage'
 
 export HOLDFAST_TOOLS := $(CURDIR)/$(BIN)
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,4 +35,9 @@ async def test_a_claim_is_armed_or_left_alone(kube: Kube, case: Case) -> None:
 
 @pytest.mark.parametrize("update", UPDATES, ids=lambda update: update.name)
 async def test_a_hold_outlives_every_update(kube: Kube, update: Update) -> None:
-    await arming.try_update(kube.http, update, "updated")
+    await arming.try_update(kube.http, update, f"updated-{UPDATES.index(update)}")
+
+
+@pytest.mark.parametrize("spec", [{}, arming.PATH], ids=["by reference", "by name"])
+async def test_gitops_tools_see_no_drift(kube: Kube, spec: dict[str, Any]) -> None:
+    await arming.try_apply(kube.http, f"applied-{len(spec)}", **spec)

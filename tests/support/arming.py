@@ -230,7 +230,9 @@ UPDATES: Final = (
 def hold(item: Json) -> tuple[Json | None, str | None]:
     """Return what a claim is held by, as far as it is: the reference, and the volume's name."""
     spec = item["spec"]
-    return spec.get("dataSourceRef"), spec.get("volumeName")
+    reference = spec.get("dataSourceRef")
+    told = {key: value for key, value in reference.items() if value is not None} if reference is not None else None
+    return told, spec.get("volumeName")
 
 
 def expected_hold(case: Case) -> tuple[Json | None, str | None]:
@@ -268,7 +270,8 @@ async def try_create(http: httpx2.AsyncClient, case: Case) -> None:
         assert "has 101 characters, more than 100" in message, message
         return
     assert answer.status_code == 201, answer.text
-    assert hold(answer.json()) == expected_hold(case)
+    found, wanted = hold(answer.json()), expected_hold(case)
+    assert found == wanted, (found, wanted)
 
 
 async def try_update(http: httpx2.AsyncClient, update: Update, name: str) -> None:
@@ -289,5 +292,27 @@ async def try_update(http: httpx2.AsyncClient, update: Update, name: str) -> Non
             headers={"Content-Type": "application/merge-patch+json"},
         )
     assert answer.status_code == 200, answer.text
-    assert hold(answer.json()) == before
+    found = hold(answer.json())
+    assert found == before, (found, before)
+    await http.delete(claims_path("apps", name))
+
+
+async def try_apply(http: httpx2.AsyncClient, name: str, **spec: Any) -> None:
+    """Apply a claim as two GitOps tools do, again and again: its hold stays, and none of them owns it."""
+    manifest = claim(name, "apps", labels=DAILY, **spec)
+    before = None
+    for manager, change in (("argo", {}), ("flux", {}), ("argo", {"a": "b"}), ("flux", {"c": "d"}), ("argo", {})):
+        manifest["metadata"]["annotations"] = change
+        answer = await http.patch(
+            claims_path("apps", name),
+            params={"fieldManager": manager, "force": "true"},
+            content=json.dumps(manifest),
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        )
+        assert answer.status_code in (200, 201), answer.text
+        item = answer.json()
+        assert hold(item) == (before or hold(item)) != (None, None)
+        before = hold(item)
+        owned = {entry["manager"]: json.dumps(entry["fieldsV1"]) for entry in item["metadata"]["managedFields"]}
+        assert not [each for each, fields in owned.items() if "dataSource" in fields or "volumeName" in fields], owned
     await http.delete(claims_path("apps", name))

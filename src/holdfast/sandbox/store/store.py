@@ -281,14 +281,15 @@ class Store:
         if given.get("resourceVersion"):
             raise Refusal(500, "", "resourceVersion should not be set on objects to be created")
         meta: Json = {key: given[key] for key in _KEPT_ON_CREATE if key in given}
-        if not meta.get("name") and meta.get("generateName"):
-            meta["name"] = meta["generateName"] + self.new_suffix()
-        if self._exists(kind, namespace, meta.get("name", "")):
-            raise already_exists(kind.group, kind.plural, meta["name"])
         item = rules.defaulted(kind, {**item, "metadata": meta})
         item = self._admitted("CREATE", self._with_class(kind, item), None, owner)
+        meta = item["metadata"]
+        if not meta.get("name") and meta.get("generateName"):  # admission never sees a generated name
+            meta = {**meta, "name": meta["generateName"] + self.new_suffix()}
+        if self._exists(kind, namespace, meta.get("name", "")):
+            raise already_exists(kind.group, kind.plural, meta["name"])
         meta = {
-            **item["metadata"],
+            **meta,
             "uid": self.new_uid(),
             "creationTimestamp": self._time(),
             "managedFields": managed,

@@ -1,0 +1,77 @@
+"""The rendered policies inside a real API server do what the rule says, case by case."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from holdfast.kube.client import Kube
+from holdfast.render import admission
+from holdfast.render.repository import to_yaml
+from tests.e2e import apiserver
+from tests.support import arming
+from tests.support.arming import CREATES, RULE, UPDATES, Case, Update
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with apiserver.served(tmp_path_factory.mktemp("apiserver")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def kube(kubeconfig: Path) -> AsyncIterator[Kube]:
+    connected = Kube.connect(kubeconfig)
+    await arming.furnish(connected.http)
+    for manifest in yaml.safe_load_all(to_yaml(admission.manifests(RULE))):
+        await apply(connected, manifest)
+    await armed(connected)
+    yield connected
+    await connected.aclose()
+
+
+async def apply(kube: Kube, manifest: dict[str, Any]) -> None:
+    plural = f"{manifest['kind'].lower()}s".replace("policys", "policies")
+    path = f"/apis/{manifest['apiVersion']}/{plural}/{manifest['metadata']['name']}"
+    answer = await kube.http.patch(
+        path,
+        params={"fieldManager": "kubectl", "fieldValidation": "Strict"},
+        content=yaml.safe_dump(manifest),
+        headers={"Content-Type": "application/apply-patch+yaml"},
+    )
+    assert answer.status_code in (200, 201), answer.text
+
+
+async def armed(kube: Kube) -> None:
+    """Wait until every policy is active: about a second after it was made."""
+    last = next(case for case in CREATES if case.expected is arming.Refuse)
+    first = CREATES[0]
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                for case in (first, last, next(case for case in CREATES if case.name == "trap, no label")):
+                    await arming.try_create(kube.http, case)
+            except AssertionError:
+                await asyncio.sleep(0.3)
+            else:
+                return
+
+
+@pytest.mark.parametrize("case", CREATES, ids=lambda case: case.name)
+async def test_a_claim_is_armed_or_left_alone(kube: Kube, case: Case) -> None:
+    await arming.try_create(kube.http, case)
+
+
+@pytest.mark.parametrize("update", UPDATES, ids=lambda update: update.name)
+async def test_a_hold_outlives_every_update(kube: Kube, update: Update) -> None:
+    await arming.try_update(kube.http, update, f"updated-{UPDATES.index(update)}")
+
+
+@pytest.mark.parametrize("spec", [{}, arming.PATH], ids=["by reference", "by name"])
+async def test_gitops_tools_see_no_drift(kube: Kube, spec: dict[str, Any]) -> None:
+    await arming.try_apply(kube.http, f"applied-{len(spec)}", **spec)
