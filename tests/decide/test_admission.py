@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.decide import admission
 from holdfast.kube import manifest
-from holdfast.model.admission import Arm, LeaveAlone, Refuse, Rule, Unarmed
+from holdfast.model.admission import Admission, Arm, LeaveAlone, Refuse, Rule, Unarmed
 from tests.support import arming
 from tests.support.arming import CREATES, NAMESPACES, RULE, Case, claim
 
@@ -63,5 +63,5 @@ def test_other_updates_pass(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert isinstance(updated(claim("data", "apps", **old), claim("data", "apps", **new)), LeaveAlone)
 
 
-def updated(old: dict[str, Any], new: dict[str, Any]) -> admission.Admission:
+def updated(old: dict[str, Any], new: dict[str, Any]) -> Admission:
     return admission.on_update(manifest.creation(old, {}), manifest.creation(new, {}), RULE)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from holdfast.kube.client import Kube
+from holdfast.model.admission import Refuse
 from holdfast.render import admission
 from holdfast.render.repository import to_yaml
 from tests.e2e import apiserver
@@ -49,7 +50,7 @@ async def apply(kube: Kube, manifest: dict[str, Any]) -> None:
 
 async def armed(kube: Kube) -> None:
     """Wait until every policy is active: about a second after it was made."""
-    last = next(case for case in CREATES if case.expected is arming.Refuse)
+    last = next(case for case in CREATES if case.expected is Refuse)
     first = CREATES[0]
     async with asyncio.timeout(30):
         while True:

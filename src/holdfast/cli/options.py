@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from holdfast.model.admission import Rule
 from holdfast.model.intent import LABEL
 from holdfast.model.settings import Settings
 
@@ -83,6 +84,8 @@ def asked(context: click.Context) -> Asked:
 
 def _note(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value is not None and parameter.name is not None:
+        if parameter.name == "label" and not LABEL_KEY.fullmatch(value):
+            raise click.BadParameter(f"{value!r} is no label key; write for example backup", context, parameter)
         noted: dict[str, Any] = {parameter.name: Output(value) if parameter.name == "output" else value}
         context.meta[_ASKED] = replace(asked(context), **noted)
 
@@ -104,14 +107,7 @@ OUTPUT: Final = _shared(
     help="A table for people, or JSON for programs.",
 )
 DEBUG: Final = _shared("--debug", is_flag=True, default=None, help="Show where an error came from.")
-CLUSTER: Final = (
-    _shared(
-        "--kubeconfig",
-        type=click.Path(path_type=Path),
-        help="Default: $KUBECONFIG, the pod's service account, ~/.kube/config.",
-    ),
-    _shared("--context", help="The kubeconfig's context to use."),
-    _shared("-n", "--namespace", help="The namespace of claims that are named without one."),
+RULE: Final = (
     _shared(
         "--holdfast-namespace",
         environment="HOLDFAST_NAMESPACE",
@@ -123,12 +119,44 @@ CLUSTER: Final = (
         help=f"The label key that protects a claim or a namespace.  [default: {LABEL}]",
     ),
 )
+CLUSTER: Final = (
+    _shared(
+        "--kubeconfig",
+        type=click.Path(path_type=Path),
+        help="Default: $KUBECONFIG, the pod's service account, ~/.kube/config.",
+    ),
+    _shared("--context", help="The kubeconfig's context to use."),
+    _shared("-n", "--namespace", help="The namespace of claims that are named without one."),
+    *RULE,
+)
 
 
-def shared(*, cluster: bool, output: bool, first: bool = False) -> list[click.Parameter]:
-    """Return the shared options of a command; `first` for those that stand before the command."""
-    chosen = [*(CLUSTER if cluster else ()), *((OUTPUT,) if output else ()), DEBUG]
+def shared(*, cluster: bool, output: bool, rule: bool = False, first: bool = False) -> list[click.Parameter]:
+    """Return the shared options of a command; `first` for those that stand before the command.
+
+    `rule`: of those for a cluster only the ones that the admission rule depends on.
+    """
+    of_cluster = CLUSTER if cluster else RULE if rule else ()
+    chosen = [*of_cluster, *((OUTPUT,) if output else ()), DEBUG]
     return [build(first) for build in chosen]
+
+
+def by_name(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command with the classes that are held by name."""
+    return click.option(
+        "--by-name",
+        metavar="CLASS,…",
+        type=Names(),
+        default="",
+        envvar="HOLDFAST_BY_NAME",
+        show_envvar=True,
+        help="Storage classes whose provisioner ignores dataSourceRef, such as local-path: held by volume name.",
+    )(command)
+
+
+def rule_of(chosen: Asked, by_name: tuple[str, ...]) -> Rule:
+    """Return the admission rule that the options describe."""
+    return Rule(own_namespace=chosen.holdfast_namespace, label=chosen.label, by_name=by_name)
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,13 +23,13 @@ class Command(click.Command):
 
 
 def command(
-    name: str, *, cluster: bool, output: bool, epilog: str | None = None
+    name: str, *, cluster: bool, output: bool, rule: bool = False, epilog: str | None = None
 ) -> Callable[[Callable[..., Any]], Command]:
     """Return a decorator that makes a Command with the shared options after its own."""
 
     def decorate(function: Callable[..., Any]) -> Command:
         made = click.command(name, cls=Command, epilog=epilog)(function)
-        made.params.extend(options.shared(cluster=cluster, output=output))
+        made.params.extend(options.shared(cluster=cluster, output=output, rule=rule))
         return made
 
     return decorate

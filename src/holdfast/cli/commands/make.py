@@ -31,6 +31,47 @@ def render_crds() -> None:
     click.echo(repository.to_yaml(crds.definitions()), nl=False)
 
 
+@command("arm", cluster=False, output=False, rule=True)
+@options.by_name
+@click.pass_context
+def render_arm(context: click.Context, by_name: tuple[str, ...]) -> None:
+    """Print what arms a cluster: Holdfast's kinds, and policies that hold claims until their data is back.
+
+    Apply it before any app, and about a second before the first claim: a claim that was created earlier starts
+    without its data. The operator may come later. Needs Kubernetes 1.36.
+    """
+    from holdfast.render import admission, repository
+
+    rule = options.rule_of(options.asked(context), by_name)
+    click.echo(repository.to_yaml(admission.manifests(rule)), nl=False)
+
+
+@command("component", cluster=False, output=False, rule=True)
+@click.pass_context
+def render_component(context: click.Context) -> None:
+    """Print a kustomize component that writes the hold into labelled claims, for clusters without policies."""
+    from holdfast.render import git, repository
+
+    click.echo(git.ABOUT + repository.to_yaml([git.component(options.asked(context).label)]), nl=False)
+
+
+@command("snippet", cluster=False, output=False)
+@click.argument("claim", required=False, metavar="[NAMESPACE/CLAIM]")
+def render_snippet(claim: str | None) -> None:
+    """Print the lines that hold one claim, to be written into its manifest.
+
+    With NAMESPACE/CLAIM: for a storage class whose provisioner ignores dataSourceRef, such as local-path.
+    """
+    from holdfast.model.claim import ClaimRef
+    from holdfast.render import git, repository
+
+    try:
+        named = ClaimRef.parse(claim) if claim is not None else None
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from error
+    click.echo(repository.to_yaml([git.snippet(named)]), nl=False)
+
+
 @command("repository", cluster=True, output=False)
 @click.argument("name", default="default")
 @click.option("--engine", type=ENGINES, default=EngineKind.KOPIA.value, show_default=True, help="The backup program.")
@@ -110,5 +151,8 @@ def _bucket(text: str, region: str, insecure: bool) -> S3Storage:
     )
 
 
+render.add_command(render_arm)
+render.add_command(render_component)
+render.add_command(render_snippet)
 render.add_command(render_crds)
 render.add_command(render_repository)
