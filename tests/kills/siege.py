@@ -200,7 +200,7 @@ async def laid(directory: Path, engine: str, seed: int, server: S3Server | None,
     cluster = Cluster(
         directory / "cluster",
         crds.definitions(),
-        admit=lambda *request: armed.admit(SETTINGS, *request),
+        admit=lambda *request: armed.admit(SETTINGS.rule, *request),
         environment={"PATH": path_with_tools()},
         pace=PACE,
     )

@@ -67,7 +67,7 @@ def claim(
     name: str,
     namespace: str,
     *,
-    labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = None,
     owners: tuple[Json, ...] = (),
     **spec: Any,
@@ -90,7 +90,7 @@ def claim(
 
 REFERRED: Final = Arm(restore="auto")
 NAMED: Final = Arm(volume="holdfast.apps.data")
-PATH: Final = {"storageClassName": "local-path"}
+PATH: Final[Mapping[str, Any]] = {"storageClassName": "local-path"}
 INSISTS: Final = {"holdfast.dev/restore": "auto"}
 
 CREATES: Final = (
@@ -179,16 +179,16 @@ CREATES: Final = (
     Case(name="by name, a StatefulSet's", claim="data-web-0", labels=DAILY, owners=(STATEFUL,), spec=PATH,
          expected=Arm(volume="holdfast.apps.data-web-0")),
     Case(name="by name, an operator's", labels=DAILY, owners=(DATABASE,), spec=PATH, expected=Unarmed.OPERATED),
-    Case(name="by name, in Git already", labels=DAILY, spec=PATH | {"volumeName": "holdfast.apps.data"},
+    Case(name="by name, in Git already", labels=DAILY, spec={**PATH, "volumeName": "holdfast.apps.data"},
          expected=Unarmed.HELD),
-    Case(name="by name, referred to in Git", labels=DAILY, spec=PATH | {"dataSourceRef": OURS}, expected=NAMED),
-    Case(name="by name, a Restore named, no label", spec=PATH | {"dataSourceRef": MINE}, expected=NAMED),
-    Case(name="by name, a Restore named, no name", claim="", spec=PATH | {"dataSourceRef": MINE},
+    Case(name="by name, referred to in Git", labels=DAILY, spec={**PATH, "dataSourceRef": OURS}, expected=NAMED),
+    Case(name="by name, a Restore named, no label", spec={**PATH, "dataSourceRef": MINE}, expected=NAMED),
+    Case(name="by name, a Restore named, no name", claim="", spec={**PATH, "dataSourceRef": MINE},
          expected=Unarmed.HELD),
-    Case(name="by name, trap", spec=PATH | {"dataSource": MINE},
+    Case(name="by name, trap", spec={**PATH, "dataSource": MINE},
          expected=Arm(restore="mine", volume="holdfast.apps.data")),
-    Case(name="by name, Block", labels=DAILY, spec=PATH | {"volumeMode": "Block"}, expected=Unarmed.BLOCK),
-    Case(name="by name, a clone", labels=DAILY, spec=PATH | {"dataSource": CLONE}, expected=Unarmed.HAS_SOURCE),
+    Case(name="by name, Block", labels=DAILY, spec={**PATH, "volumeMode": "Block"}, expected=Unarmed.BLOCK),
+    Case(name="by name, a clone", labels=DAILY, spec={**PATH, "dataSource": CLONE}, expected=Unarmed.HAS_SOURCE),
     Case(name="by name, as long as it may be", claim=LONG[1:], labels=DAILY, spec=PATH,
          expected=Arm(volume=f"holdfast.apps.{LONG[1:]}")),
     Case(name="by name, too long", claim=LONG, labels=DAILY, spec=PATH, expected=Refuse),
@@ -222,7 +222,7 @@ UPDATES: Final = (
     Update(name="by name, another volume", spec=PATH, change={"spec": {"volumeName": "pv-1"}}),
     Update(name="by name, replaced by what is in Git", spec=PATH, change={}, put=True),
     Update(name="by name, label removed", spec=PATH, change={"metadata": {"labels": {"backup": None}}}),
-    Update(name="trap by name, all removed", spec=PATH | {"dataSource": MINE}, labels=None,
+    Update(name="trap by name, all removed", spec={**PATH, "dataSource": MINE}, labels=None,
            change={"spec": {"dataSourceRef": None, "dataSource": None, "volumeName": None}}),
 )  # fmt: skip
 

@@ -35,6 +35,7 @@ def build() -> click.Group:
         browse.ls,
         browse.cat,
         browse.download,
+        look.check,
         make.render,
         operate.demo,
         operate.sandbox,

@@ -26,7 +26,7 @@ MEANINGS: Final = {
     ExitCode.OK: "Everything is as asked; for `status`: all is well.",
     ExitCode.FAILED: "It failed, or was refused; the line on stderr says what, where and what to do.",
     ExitCode.USAGE: "The command cannot be read: an unknown option, a missing or malformed argument.",
-    ExitCode.ATTENTION: "`status`, `explain`, `snapshots`: the answer is whole, and something in it needs a person.",
+    ExitCode.ATTENTION: "`status`, `explain`, `snapshots`, `check`: the answer is whole, and something needs a person.",
     ExitCode.CLUSTER: "The cluster cannot be reached, or it refuses who we are or what we ask.",
     ExitCode.INTERRUPTED: "Stopped by Ctrl-C. Runs that were started go on.",
 }

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from holdfast.decide import schedule
-from holdfast.model.claim import Claim, Identity
+from holdfast.model.claim import Identity, Owner
 from holdfast.model.intent import (
     ANNOTATIONS,
     EXEMPT_LABEL,
@@ -32,7 +32,18 @@ from holdfast.model.intent import (
 SHORTEST_ID: Final = 8
 
 
-def read(claim: Claim, namespace_labels: Mapping[str, str], label: str = LABEL) -> Intent:
+class Written(Protocol):
+    """The parts of a claim, stored or only written down, that say what is asked for."""
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+    @property
+    def annotations(self) -> Mapping[str, str]: ...
+    @property
+    def owners(self) -> tuple[Owner, ...]: ...
+
+
+def read(claim: Written, namespace_labels: Mapping[str, str], label: str = LABEL) -> Intent:
     """Return what the claim's labels and annotations, and its namespace's label, ask for."""
     problems: list[Problem] = []
     protect, tier = _protection(claim, namespace_labels, label, problems)
@@ -51,7 +62,7 @@ def read(claim: Claim, namespace_labels: Mapping[str, str], label: str = LABEL) 
     )
 
 
-def made_by_operator(claim: Claim) -> bool:
+def made_by_operator(claim: Written) -> bool:
     """Return whether something rebuilds this claim itself: a Pod (ephemeral), or a controller but StatefulSet."""
     return any(
         (owner.kind == "Pod" and owner.api_version == "v1")
@@ -61,7 +72,7 @@ def made_by_operator(claim: Claim) -> bool:
 
 
 def _protection(
-    claim: Claim, namespace_labels: Mapping[str, str], label: str, problems: list[Problem]
+    claim: Written, namespace_labels: Mapping[str, str], label: str, problems: list[Problem]
 ) -> tuple[Sourced[Protect], Sourced[Tier]]:
     own, inherited = claim.labels.get(label), namespace_labels.get(label)
     exempt = claim.labels.get(EXEMPT_LABEL)
@@ -90,17 +101,22 @@ def _labelled(value: str, origin: str, problems: list[Problem]) -> tuple[Sourced
     if value.lower() in OFF:
         return Sourced(value=Protect.OFF, origin=origin), Sourced(value=Tier.MANUAL, origin=origin)
     protected = Sourced(value=Protect.YES, origin=origin)
-    try:
+    problem = unreadable_tier(value, origin)
+    if problem is None:
         return protected, Sourced(value=Tier(value.lower()), origin=origin)
-    except ValueError:
-        known = ", ".join([*Tier, "disabled"])
-        problems.append(
-            Problem(where=origin, what=f"{value!r} is none of {known}; backed up daily until it is put right")
-        )
-        return protected, Sourced(value=Tier.DAILY, origin=f"{origin}: {value!r} cannot be read")
+    problems.append(problem)
+    return protected, Sourced(value=Tier.DAILY, origin=f"{origin}: {value!r} cannot be read")
 
 
-def _exempt(claim: Claim, value: str, problems: list[Problem]) -> Sourced[Protect]:
+def unreadable_tier(value: str, origin: str) -> Problem | None:
+    """Return what is wrong with the value of our label; None when it is a tier, or off."""
+    if value.lower() in OFF or value.lower() in set(Tier):
+        return None
+    known = ", ".join([*Tier, "disabled"])
+    return Problem(where=origin, what=f"{value!r} is none of {known}; backed up daily until it is put right")
+
+
+def _exempt(claim: Written, value: str, problems: list[Problem]) -> Sourced[Protect]:
     if value.lower() != "true":
         problems.append(Problem(where=f"label {EXEMPT_LABEL}", what=f'{value!r} is not "true": it has no effect'))
         return Sourced(value=Protect.NOT_ASKED, origin=f"label {EXEMPT_LABEL} is not true")
@@ -111,7 +127,7 @@ def _exempt(claim: Claim, value: str, problems: list[Problem]) -> Sourced[Protec
     return Sourced(value=Protect.EXEMPT, origin=f"label {EXEMPT_LABEL}")
 
 
-def _annotation(claim: Claim, name: str) -> str | None:
+def _annotation(claim: Written, name: str) -> str | None:
     value = claim.annotations.get(PREFIX + name, "").strip()
     return value or None
 
@@ -147,7 +163,7 @@ def _identity(text: str | None, problems: list[Problem]) -> Identity | Unreadabl
         return Unreadable(text=text)
 
 
-def _restore(claim: Claim, problems: list[Problem]) -> Sourced[RestoreMode]:
+def _restore(claim: Written, problems: list[Problem]) -> Sourced[RestoreMode]:
     text = _annotation(claim, "restore")
     where = f"annotation {PREFIX}restore"
     if text is None:

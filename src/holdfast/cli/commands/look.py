@@ -39,3 +39,27 @@ def snapshots(context: click.Context, claim: str, repository: str | None) -> Non
     from holdfast.cli import snapshots as listing
 
     finish(listing.run(options.asked(context), claim, repository))
+
+
+@command(
+    "check", cluster=False, output=True, rule=True, epilog="Ends with 3 when there are errors, with 0 when only notes."
+)
+@click.argument("files", metavar="FILES…", nargs=-1, required=True)
+@click.option("-n", "--namespace", default="", help="The namespace of objects that name none.  [default: default]")
+@options.by_name
+@click.option("--require-hold", is_flag=True, help="A labelled claim that is not held by its own manifest is an error.")
+@click.pass_context
+def check(
+    context: click.Context, files: tuple[str, ...], namespace: str, by_name: tuple[str, ...], require_hold: bool
+) -> None:
+    """Check rendered manifests before they are applied; no cluster is asked.
+
+    FILES are files, directories, or - for stdin. A finding reads file:document (object): what is wrong, what to do.
+    With --require-hold for clusters without policies, where Git holds the claims.
+    """
+    from holdfast.cli import check as work
+
+    chosen = options.asked(context)
+    raise click.exceptions.Exit(
+        work.run(chosen, files, namespace or chosen.namespace or "default", by_name, require_hold=require_hold)
+    )
