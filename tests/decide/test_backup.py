@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.decide import backup, capacity, intent, protection, quality, retry
-from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
+from holdfast.model.backup import Counted, Due, Foreign, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import ClaimPhase, ClaimRef
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import JobFacts, JobState
@@ -108,16 +108,22 @@ def test_a_retry_waits_but_a_new_wish_of_a_person_does_not() -> None:
 
 
 def test_a_volume_that_somebody_else_bound_is_not_backed_up_until_a_person_asks() -> None:
-    taken = builders.at(1)
-    found = due(taken=taken)
+    taken = Foreign(reason="BoundByOther", detail="taken", since=builders.at(1))
+    found = due(foreign=taken)
     assert isinstance(found, Held)
     assert found.reason == "BoundByOther"
     assert found.alarm
     old = BackupMemory(last_id="a", last_time=builders.at(2))
-    assert isinstance(due(taken=taken, memory=old), Held)
-    assert isinstance(due(taken=taken, plan=plan(backup_now="1")), Due)
+    assert isinstance(due(foreign=taken, memory=old), Held)
+    assert isinstance(due(foreign=taken, plan=plan(backup_now="1")), Due)
     accepted = BackupMemory(last_id="b", last_time=builders.at(0.5), served_now="1")
-    assert not isinstance(due(taken=taken, memory=accepted, plan=plan(backup_now="1")), Held)
+    assert not isinstance(due(foreign=taken, memory=accepted, plan=plan(backup_now="1")), Held)
+
+
+def test_nothing_is_backed_up_before_it_is_known_whether_a_restore_was_missed() -> None:
+    found = due(unjudged=True, plan=plan(backup_now="1"))
+    assert isinstance(found, Held)
+    assert not found.alarm
 
 
 def test_a_block_volume_is_never_read_as_a_file_system() -> None:

@@ -30,6 +30,7 @@ class Grade(StrEnum):
 
 GRADES: Final[Mapping[Health, Grade]] = {
     Health.UNKNOWN: Grade.BAD,
+    Health.BORN_UNARMED: Grade.BAD,
     Health.FAILING: Grade.BAD,
     Health.WAITING: Grade.BAD,
     Health.LATE: Grade.BAD,
@@ -340,6 +341,8 @@ def _are(found: Sequence[ClaimLine]) -> str:
             return "gets its data back" if one else "get their data back"
         case Health.FLAGGED:
             return "has a doubtful newest backup" if one else "have a doubtful newest backup"
+        case Health.BORN_UNARMED:
+            return "lacks its data" if one else "lack their data"
         case Health.REVIEW:
             return "needs review" if one else "need review"
         case Health.UNKNOWN:

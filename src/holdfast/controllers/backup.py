@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
-from holdfast.controllers import runs, status
+from holdfast.controllers import runs, status, unheld
 from holdfast.controllers.world import World
 from holdfast.decide import backup, capacity
 from holdfast.kube import errors, objects
@@ -23,7 +23,6 @@ from holdfast.render import claims, names, pods, sentences
 log = logging.getLogger(__name__)
 
 SOURCE: Final = "/data"
-TAKEN: Final = "BoundByOther"  # the phase of a restore that somebody else's volume ended
 SOON: Final = timedelta(seconds=1)
 LATER: Final = timedelta(minutes=10)
 ORPHANED: Final = timedelta(minutes=2)
@@ -87,7 +86,8 @@ class Backups:
             status.memory(item),
             started_empty=status.time(restoring.get("startedEmpty")) if ours else None,
             restoring=ours and restoring.get("phase") in ("Preparing", "Restoring", "Waiting"),
-            taken=status.time(restoring.get("finished")) if ours and restoring.get("phase") == TAKEN else None,
+            foreign=status.foreign(item, claim.uid),
+            unjudged=unheld.is_unjudged(self._world, claim, plan, item),
             writer=self._world.writer(claim.ref, plan),
             first_backup_after=self._world.settings.first_backup_after,
             now=self._world.now(),

@@ -13,6 +13,7 @@ from holdfast.controllers.loop import Clock, Loop
 from holdfast.controllers.populate import Populate
 from holdfast.controllers.protect import Protector
 from holdfast.controllers.repository import Repositories
+from holdfast.controllers.unheld import Unheld
 from holdfast.controllers.world import Informers, World
 from holdfast.kube import errors, objects
 from holdfast.kube.client import Kube
@@ -93,10 +94,12 @@ class Operator:
         self.inventories = Inventories(world, tasks)
         self._populate = Populate(world, self.inventories)
         self.populate = Loop("populate", self._populate.reconcile, clock)
+        self._unheld = Unheld(world, self.inventories)
+        self.unheld = Loop("unheld", self._unheld.reconcile, clock)
         self.protect = Loop("protect", Protector(world).reconcile, clock)
         self.backup = Loop("backup", Backups(world).reconcile, clock)
         self.repository = Loop("repository", Repositories(world, self.inventories).reconcile, clock, workers=2)
-        self.loops = (self.repository, self.protect, self.populate, self.backup)
+        self.loops = (self.repository, self.protect, self.populate, self.unheld, self.backup)
         self._listen()
 
     def _listen(self) -> None:
@@ -117,7 +120,7 @@ class Operator:
         if item is not None and item.metadata.namespace == self.world.settings.namespace:
             self._wake_claim(item.annotations.get(claims.CLAIM), self.populate)
             return
-        for loop in (self.protect, self.populate, self.backup):
+        for loop in (self.protect, self.populate, self.unheld, self.backup):
             loop.add(change.key)
         self._wake_sharers(change)
 
@@ -161,6 +164,7 @@ class Operator:
 
     def _protection_changed(self, change: Change[objects.Protection]) -> None:
         self.protect.add(change.key)
+        self.unheld.add(change.key)
         self.backup.add(change.key)
         if change.old is None:  # why the claim waits had nowhere to be written before
             self.populate.add(change.key)
@@ -228,13 +232,15 @@ class Operator:
     def _wake_all(self, wanted: Callable[[Key], bool]) -> None:
         for key in self.world.informers.claims.objects:
             if key.namespace != self.world.settings.namespace and wanted(key):
-                for loop in (self.protect, self.populate, self.backup):
+                for loop in (self.protect, self.populate, self.unheld, self.backup):
                     loop.add(key)
 
     def _read(self, repository: str, identities: frozenset[Identity]) -> None:
         self.repository.add(Key("", repository))
         for key in self._populate.waiting_for(repository, identities):
             self.populate.add(key)
+        for key in self._unheld.waiting_for(repository, identities):
+            self.unheld.add(key)
 
 
 def _standing(item: objects.Repository) -> tuple[object, bool]:

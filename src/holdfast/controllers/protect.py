@@ -5,14 +5,15 @@ from datetime import timedelta
 from typing import Any, Final
 
 from holdfast.controllers import status
+from holdfast.controllers.unheld import BORN_UNARMED
 from holdfast.controllers.world import World
-from holdfast.decide import intent, ownership, protection, schedule
+from holdfast.decide import backup, intent, ownership, protection, schedule, unheld
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.intent import Protect
 from holdfast.model.protection import BackupMemory, Health, NoPlan, Plan
-from holdfast.render import names
+from holdfast.render import names, sentences
 
 LOOK_AGAIN: Final = timedelta(minutes=10)
 
@@ -82,14 +83,27 @@ class Protector:
         writer = self._world.writer(claim.ref, plan)
         if writer is not None:
             problems.append(f"claim {writer} writes the history {plan.identity.value}: backups of this one are held")
-        health = protection.health(plan, known, restoring=phase, created=claim.created, now=now)
+        foreign = status.foreign(item, claim.uid)
+        born_unarmed = phase == BORN_UNARMED and foreign is not None and backup.is_standing(foreign, known)
+        if born_unarmed:
+            problems.insert(0, str(restoring.get("message")))
+        health = protection.health(
+            plan, known, restoring=phase, created=claim.created, now=now, born_unarmed=born_unarmed
+        )
         return {
             "state": (Health.REVIEW if writer is not None else health).value,
             "message": _message(health, known, restoring, problems),
+            "conditions": self._armed(claim, item, born_unarmed=born_unarmed),
             "claimUID": claim.uid,
             "plan": self._plan(plan),
             "problems": problems,
         }
+
+    def _armed(self, claim: Claim, item: objects.Protection, *, born_unarmed: bool) -> list[dict[str, Any]]:
+        labels = self._world.namespace_labels(claim.ref.namespace)
+        standing = unheld.standing(claim, labels, self._world.settings.rule)
+        told = sentences.armed(standing, born_unarmed=born_unarmed)
+        return status.conditions(item, "Armed", told, self._world.now())[0]
 
     def _plan(self, plan: Plan) -> dict[str, Any]:
         following = schedule.next_due(plan.tier.value, plan.cron, str(plan.identity.value), self._world.now())

@@ -158,19 +158,9 @@ class Repositories:
         message: str,
         more: dict[str, Any] | None = None,
     ) -> None:
-        known = (item.status or {}).get("conditions") or []
-        before: dict[str, Any] = next((each for each in known if each.get("type") == "Ready"), {})
-        same = before.get("status") == ready and before.get("reason") == reason
-        since = before.get("lastTransitionTime") if same else status.text(self._world.now())
-        condition = {
-            "type": "Ready",
-            "status": ready,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": since,
-        }
-        await status.write(self._world, objects.REPOSITORIES, item, {"conditions": [condition], **(more or {})})
-        if not same:
+        made, changed = status.conditions(item, "Ready", (ready, reason, message), self._world.now())
+        await status.write(self._world, objects.REPOSITORIES, item, {"conditions": made, **(more or {})})
+        if changed:
             kind = EventType.NORMAL if ready == "True" else EventType.WARNING
             self._event(item, kind, reason, message)
 

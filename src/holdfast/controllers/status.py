@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from holdfast.controllers.world import World
 from holdfast.decide import ownership
 from holdfast.kube import errors, objects
 from holdfast.kube.events import EventType
 from holdfast.kube.objects import Kind
+from holdfast.model.backup import Foreign
 from holdfast.model.claim import ClaimRef
 from holdfast.model.evidence import Remembered
 from holdfast.model.protection import BackupMemory
+
+# The phases of a restore that ended without us: somebody else's volume, or none of our holds.
+FOREIGN: Final = frozenset({"BoundByOther", "BornUnarmed"})
 
 
 def text(time: datetime | None) -> str | None:
@@ -68,6 +72,19 @@ def differs(current: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
     return False
 
 
+def conditions(
+    item: objects.Custom, name: str, told: tuple[str, str, str], now: datetime
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the object's conditions, which are this one, and whether it changed: status, reason, message."""
+    state, reason, message = told
+    known = (item.status or {}).get("conditions") or []
+    before: dict[str, Any] = next((each for each in known if each.get("type") == name), {})
+    same = before.get("status") == state and before.get("reason") == reason
+    since = before.get("lastTransitionTime") if same else text(now)
+    made = {"type": name, "status": state, "reason": reason, "message": message, "lastTransitionTime": since}
+    return [made], not same
+
+
 def memory(item: objects.Protection | None) -> BackupMemory:
     """Return what the Protection remembers of backups."""
     found = section(item, "backup")
@@ -84,6 +101,15 @@ def memory(item: objects.Protection | None) -> BackupMemory:
         failure=found.get("failure"),
         failed_now=found.get("failedNow"),
     )
+
+
+def foreign(item: objects.Protection | None, uid: str) -> Foreign | None:
+    """Return why the claim's volume may not hold its data, if a restore ended without us."""
+    told = section(item, "restore")
+    since = time(told.get("finished"))
+    if told.get("claimUID") != uid or told.get("phase") not in FOREIGN or since is None:
+        return None
+    return Foreign(reason=str(told["phase"]), detail=str(told.get("message")), since=since)
 
 
 def remembered(item: objects.Protection | None, repository: str, identity: str) -> Remembered | None:

@@ -113,10 +113,14 @@ class World:
         found = self.informers.namespaces.get("", namespace)
         return found is None or found.is_deleting
 
+    def namespace_labels(self, name: str) -> Mapping[str, str]:
+        """Return a namespace's labels as far as they are known."""
+        namespace = self.informers.namespaces.get("", name)
+        return namespace.labels if namespace is not None else {}
+
     def intent(self, claim: Claim) -> Intent:
         """Return what the claim's and its namespace's labels and annotations ask for."""
-        namespace = self.informers.namespaces.get("", claim.ref.namespace)
-        return intent.read(claim, namespace.labels if namespace is not None else {}, self.settings.label)
+        return intent.read(claim, self.namespace_labels(claim.ref.namespace), self.settings.label)
 
     def plan(self, claim: Claim) -> Plan | NoPlan:
         """Return what is done for the claim."""

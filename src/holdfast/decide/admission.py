@@ -1,5 +1,8 @@
 """The admission rule (static: no network call, no evidence): arm a claim, keep it armed, or leave it alone."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from holdfast.model.admission import (
     LONGEST_RESERVED,
     MADE_BY_TOOLS,
@@ -17,7 +20,7 @@ from holdfast.model.claim import Claim, DataSource
 from holdfast.model.intent import EXEMPT_LABEL, OFF, PREFIX
 from holdfast.model.request import AUTO, GROUP, KIND
 
-BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
+BOUND_BY_CONTROLLER: Final = "pv.kubernetes.io/bound-by-controller"
 
 
 def is_ours(source: DataSource | None) -> bool:
@@ -57,7 +60,7 @@ def on_update(old: Creation, new: Creation, rule: Rule) -> Admission:
     return Arm(restore=named.name if named is not None and lost_reference else None, volume=kept if lost_name else None)
 
 
-def again(claim: Claim, namespace_labels: dict[str, str], rule: Rule) -> Admission:
+def again(claim: Claim, namespace_labels: Mapping[str, str], rule: Rule) -> Admission:
     """Return what the rule would do with a claim of today if it were created again as it was written.
 
     A volume that the binder chose is not what a person wrote.

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from holdfast.decide import retry, schedule
-from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
+from holdfast.model.backup import Counted, Due, Foreign, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import JobFacts, JobState
@@ -24,13 +24,14 @@ def due(
     writer: ClaimRef | None,
     first_backup_after: timedelta,
     now: datetime,
-    taken: datetime | None = None,
+    foreign: Foreign | None = None,
+    unjudged: bool = False,
 ) -> Due | NotDue | Held:
     """Return whether a run of the claim is due.
 
     `started_empty`: when the claim started empty, for the minimum age of a first backup. `writer`: the other claim
-    that writes this identity, if there is one. `taken`: when somebody else bound a volume to the claim while its own
-    was being filled. A person's `backup-now` overrides schedule and minimum age, and accepts such a volume.
+    that writes this identity, if there is one. `foreign`: the claim's volume may not hold its data; `unjudged`: nobody
+    knows yet whether. A person's `backup-now` overrides schedule and minimum age, and accepts such a volume.
     """
     if claim.deleting or claim.phase is not ClaimPhase.BOUND:
         return NotDue(at=None)
@@ -49,20 +50,25 @@ def due(
         )
     if restoring:
         return Held(reason="Restoring", detail="its data is being restored", retry_after=SOON, alarm=False)
+    if unjudged:
+        return Held(
+            reason="NotJudged", detail="whether it missed a restore is asked first", retry_after=SOON, alarm=False
+        )
     wish = _wish(claim, plan, memory, started_empty, first_backup_after, now)
     if not isinstance(wish, Due):
         return wish
-    if taken is not None and wish.now_value is None and (memory.last_time is None or memory.last_time < taken):
-        return Held(
-            reason="BoundByOther",
-            detail=f"volume {claim.volume_name} was bound by somebody else: it may not hold this claim's data. "
-            "To back it up all the same, set annotation holdfast.dev/backup-now to a new value",
-            retry_after=None,
-        )
+    if foreign is not None and wish.now_value is None and is_standing(foreign, memory):
+        accept = "To back it up all the same, set annotation holdfast.dev/backup-now to a new value"
+        return Held(reason=foreign.reason, detail=f"{foreign.detail}. {accept}", retry_after=None)
     # A value of backup-now that has not failed yet is a person's new wish: it waits for no retry.
     if memory.retry_at is not None and now < memory.retry_at and wish.now_value in (None, memory.failed_now):
         return NotDue(at=memory.retry_at)
     return wish
+
+
+def is_standing(foreign: Foreign, memory: BackupMemory) -> bool:
+    """Return whether nobody has accepted the volume since: a backup that counts is made only on a person's word."""
+    return memory.last_time is None or memory.last_time < foreign.since
 
 
 def _wish(

@@ -139,7 +139,15 @@ def _is_own(ref: ClaimRef, identity: Identity) -> bool:
     return (identity.namespace, identity.claim) == (ref.namespace, ref.name)
 
 
-def health(plan_: Plan, memory: BackupMemory, *, restoring: str | None, created: datetime, now: datetime) -> Health:
+def health(
+    plan_: Plan,
+    memory: BackupMemory,
+    *,
+    restoring: str | None,
+    created: datetime,
+    now: datetime,
+    born_unarmed: bool = False,
+) -> Health:
     """Return the ledger's one word for a protected claim. `restoring` is the phase of its restore, if any."""
     match restoring:
         case "Waiting":
@@ -148,6 +156,8 @@ def health(plan_: Plan, memory: BackupMemory, *, restoring: str | None, created:
             return Health.RESTORING
         case _:
             pass
+    if born_unarmed:
+        return Health.BORN_UNARMED
     if plan_.problems:
         return Health.REVIEW
     if memory.failure is not None:
@@ -171,6 +181,7 @@ def worst(states: Sequence[Health]) -> Health | None:
     """Return the state that most needs a person; None when there is none."""
     order = (
         Health.UNKNOWN,
+        Health.BORN_UNARMED,
         Health.FAILING,
         Health.WAITING,
         Health.LATE,

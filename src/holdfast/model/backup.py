@@ -58,3 +58,12 @@ class Void:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """The mover is at work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """The claim was bound, at `since`, to a volume that may not hold its data: backups wait for a person."""
+
+    reason: str
+    detail: str
+    since: datetime

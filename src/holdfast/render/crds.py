@@ -174,6 +174,7 @@ def _protection() -> dict[str, Any]:
         {
             "state": TEXT,
             "message": TEXT,
+            "conditions": _conditions(),
             "claimUID": TEXT,
             "plan": plan,
             "problems": TEXTS,

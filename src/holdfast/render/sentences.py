@@ -1,7 +1,10 @@
 """What people are told, from the same values that programs get."""
 
-from typing import Final
+from datetime import datetime
+from typing import Final, assert_never
 
+from holdfast.model.admission import Arm, LeaveAlone, Refuse
+from holdfast.model.claim import ClaimRef
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.verdict import Declined, Restore, StartEmpty
 
@@ -20,6 +23,32 @@ def snapshot(point: Snapshot) -> str:
     """Return a snapshot as one phrase."""
     files = "1 file" if point.files == 1 else f"{point.files} files"
     return f"{point.id[:16]} of {point.time:%Y-%m-%d %H:%M:%S}Z, {files}, {size(point.bytes)}"
+
+
+def missed(ref: ClaimRef, count: int, newest: str, time: datetime) -> str:
+    """Return what is told of a claim that was bound without its data."""
+    backups = "there is a backup" if count == 1 else f"there are {count} backups, the newest"
+    return (
+        f"it was created before Holdfast's policies could hold it, so its data was not brought back: {backups} of "
+        f"{time:%Y-%m-%d %H:%M:%S}Z ({newest[:16]}). No new one is made meanwhile; `holdfast rearm {ref}` tells how to "
+        "get it back"
+    )
+
+
+def armed(standing: Arm | Refuse | LeaveAlone | None, *, born_unarmed: bool) -> tuple[str, str, str]:
+    """Return status, reason and message of a Protection's condition Armed."""
+    match standing:
+        case None:
+            return "True", "Held", "it was held until its data was there"
+        case LeaveAlone(why=why):
+            return "False", why.value, "it is backed up, and not restored by itself when it is created again"
+        case Arm() | Refuse() if born_unarmed:
+            return "False", "BornUnarmed", "it was created without Holdfast's hold, and lacks its data"
+        case Arm():
+            return "False", "NotHeld", "it was created without Holdfast's hold; it is held when it is created again"
+        case Refuse(because=because):
+            return "False", "Refused", f"it cannot be created again: {because}"
+    assert_never(standing)
 
 
 def verdict(decided: Restore | StartEmpty) -> tuple[str, str]:

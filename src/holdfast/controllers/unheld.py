@@ -1,0 +1,83 @@
+"""A protected claim that was bound without our hold is judged once: did it miss its data?"""
+
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from holdfast.controllers import fill, status
+from holdfast.controllers.inventory import Inventories
+from holdfast.controllers.world import World
+from holdfast.decide import unheld
+from holdfast.kube import objects
+from holdfast.kube.objects import Key
+from holdfast.model.claim import Claim, ClaimRef, Identity
+from holdfast.model.protection import Plan
+from holdfast.render import sentences
+
+BORN_UNARMED: Final = "BornUnarmed"  # the phase of the restore that did not take place
+NOT_HELD: Final = "NotHeld"  # there was nothing to restore
+SOON: Final = timedelta(seconds=1)
+LATER: Final = timedelta(seconds=30)
+REMIND: Final = timedelta(hours=1)
+
+
+class Unheld:
+    """Asks the repository about claims that are bound without a hold, before their first backup."""
+
+    def __init__(self, world: World, inventories: Inventories) -> None:
+        self._world = world
+        self._inventories = inventories
+        self._asked: dict[str, datetime] = {}
+        self._waiting: dict[tuple[str, Identity], set[Key]] = {}
+
+    def waiting_for(self, repository: str, identities: frozenset[Identity]) -> frozenset[Key]:
+        """Return the claims that waited for a reading about these identities; they are told only once."""
+        return frozenset().union(*(self._waiting.pop((repository, each), set()) for each in identities))
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        """Judge the claim, if that was not done before; return when to look again."""
+        ref = ClaimRef(namespace=key.namespace, name=key.name)
+        claim, item = self._world.claim(ref), status.protection(self._world, ref)
+        plan = self._world.plan(claim) if claim is not None else None
+        if claim is None or item is None or not isinstance(plan, Plan):
+            return None
+        if is_unjudged(self._world, claim, plan, item):
+            return await self._judge(claim, plan)
+        known = status.section(item, "restore")
+        if (known.get("claimUID"), known.get("phase")) != (claim.uid, BORN_UNARMED):
+            return None
+        if not unheld.is_asked(claim, plan, self._world.namespace_labels(ref.namespace), self._world.settings.rule):
+            await fill.tell(self._world, claim, NOT_HELD, NOT_HELD, "nothing is to be restored", {})
+            return None
+        status.warning(self._world, ref, BORN_UNARMED, str(known.get("message")))
+        return REMIND
+
+    async def _judge(self, claim: Claim, plan: Plan) -> timedelta | None:
+        repository, identity = plan.repository.value.name, plan.identity.value
+        since = self._asked.setdefault(claim.uid, self._world.now())
+        reading = self._inventories.ask(repository, identity, since)
+        if reading is None:
+            self._waiting.setdefault((repository, identity), set()).add(Key(claim.ref.namespace, claim.ref.name))
+            return None
+        del self._asked[claim.uid]
+        match unheld.judge(reading.found, identity, claim.uid):
+            case unheld.Unclear():
+                return LATER  # the Repository says what is wrong with it
+            case unheld.Nothing():
+                message = "it was created without Holdfast's hold, and there was nothing to restore"
+                await fill.tell(self._world, claim, NOT_HELD, NOT_HELD, message, {})
+                return None
+            case unheld.Missed() as missed:
+                message = sentences.missed(claim.ref, missed.count, missed.newest, missed.time)
+                more = {"finished": status.text(self._world.now())}
+                await fill.tell(self._world, claim, BORN_UNARMED, BORN_UNARMED, message, more)
+                status.warning(self._world, claim.ref, BORN_UNARMED, message)
+                return REMIND
+            case other:
+                assert_never(other)
+
+
+def is_unjudged(world: World, claim: Claim, plan: Plan, item: objects.Protection | None) -> bool:
+    """Return whether nobody knows yet if the claim missed its data."""
+    if status.section(item, "restore").get("claimUID") == claim.uid:
+        return False
+    return unheld.is_asked(claim, plan, world.namespace_labels(claim.ref.namespace), world.settings.rule)
