@@ -32,6 +32,7 @@ def build() -> click.Group:
         look.snapshots,
         change.backup,
         change.restore,
+        change.rearm,
         browse.ls,
         browse.cat,
         browse.download,

@@ -79,6 +79,11 @@ class Kube:
         """Return the object as the server has it now; raise NotFound, NotServed, Undecodable, …"""
         return decode.one(kind, await self._request("GET", kind.path(namespace, name)))
 
+    async def manifest(self, kind: Kind[Any], name: str, namespace: str | None = None) -> Manifest:
+        """Return the object whole, as JSON: for a copy of it, of which nothing may be lost."""
+        found: Manifest = msgspec.json.decode(await self._request("GET", kind.path(namespace, name)))
+        return found
+
     async def list(
         self, kind: Kind[T], namespace: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Sequence[T]:

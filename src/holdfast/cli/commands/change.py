@@ -72,3 +72,27 @@ def restore(
         size=size,
     )
     finish(work.run(options.asked(context), wish, wait=wait, timeout=timeout))
+
+
+@command(
+    "rearm",
+    cluster=True,
+    output=True,
+    epilog="Without --yes: ends with 0 when it can be done, with 3 when something stands against it.",
+)
+@click.argument("claim", metavar="CLAIM")
+@click.option("--yes", is_flag=True, help="Do it. The volume and what is in it now are kept, outside the claim.")
+@click.option(
+    "--discard-volume", is_flag=True, help="Let the volume go as its reclaim policy says, with what is in it."
+)
+@options.by_name
+@click.pass_context
+def rearm(context: click.Context, claim: str, yes: bool, discard_volume: bool, by_name: tuple[str, ...]) -> None:
+    """Bring the data of CLAIM back, which was created before the policies could hold it (BornUnarmed).
+
+    Says what would be done and whether it can be: the claim is deleted and created again from its own manifest, held,
+    and Holdfast restores into it. Refused while a pod uses the claim; workloads are never touched.
+    """
+    from holdfast.cli import rearm as work
+
+    finish(work.run(options.asked(context), claim, by_name, yes=yes, discard=discard_volume))
