@@ -17,11 +17,11 @@ from holdfast.cli.problems import ExitCode, Problem
 from holdfast.cli.text import ended
 from holdfast.decide import admission, rearm, restore
 from holdfast.kube import errors, objects, parse
+from holdfast.kube import manifest as parse_manifest
 from holdfast.model.admission import RESERVED, Arm, Rule
 from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.protection import NoPlan
 from holdfast.model.rearm import Against, Obstacle
-from holdfast.model.request import GROUP, KIND
 from holdfast.model.verdict import Restore, Verdict
 from holdfast.render import sentences
 from holdfast.render.repository import to_yaml
@@ -125,21 +125,18 @@ async def _try_policies(cluster: Cluster, stored: Mapping[str, Any], rule: Rule)
     """Return whether the cluster's own rule would hold the claim, and the rule with what it says of the class."""
     plain = _tried(rearm.manifest(stored, Arm()))
     try:
-        made = await cluster.kube.create(plain, dry_run=True)
+        made = await cluster.kube.try_create(plain)
     except (errors.Forbidden, errors.Invalid, errors.AlreadyExists):
         return False, rule
-    if not isinstance(made, objects.PersistentVolumeClaim):
-        return False, rule
-    volume, storage_class = made.spec.volume_name or "", made.spec.storage_class_name
-    if volume.startswith(RESERVED) and storage_class:
-        return True, replace(rule, by_name=(*rule.by_name, storage_class))
-    reference = made.spec.data_source_ref
-    return reference is not None and (reference.api_group, reference.kind) == (GROUP, KIND), rule
+    found = parse_manifest.creation(made, {})
+    if found.volume_name.startswith(RESERVED) and found.storage_class:
+        return True, replace(rule, by_name=(*rule.by_name, found.storage_class))
+    return admission.is_ours(found.source_ref), rule
 
 
 async def _try_creation(cluster: Cluster, manifest: Mapping[str, Any]) -> list[Against]:
     try:
-        await cluster.kube.create(_tried(manifest), dry_run=True)
+        await cluster.kube.try_create(_tried(manifest))
     except (errors.Forbidden, errors.Invalid) as error:
         if OVER_QUOTA not in error.message:
             return [Against(why=Obstacle.REFUSED, what=f"it could not be created again: {error.message}")]
@@ -224,8 +221,7 @@ def _screen(report: RearmReport, *, asked_to: bool) -> Iterator[Text]:
         yield output.text(f"{report.claim} is created again, and held until {report.snapshot_told} is in it.", "green")
         yield output.text(f"Start what uses it again; `holdfast explain {report.claim}` shows how far it is.")
         yield from _kept(report)
-        return
-    if report.against:
+    elif report.against:
         head = "was not changed" if asked_to else "cannot get its data back now"
         style = "" if all(each.why is Obstacle.HELD for each in report.against) else "bold red"
         yield output.text(f"{report.claim} {head}:", style)

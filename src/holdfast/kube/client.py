@@ -164,16 +164,19 @@ class Kube:
 
     # Writes
 
-    async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Object:
-        """Create the object and return it; raise AlreadyExists, Terminating, Invalid, …
-
-        `dry_run` goes through admission and stores nothing.
-        """
+    async def create(self, manifest: Manifest) -> Object:
+        """Create the object and return it; raise AlreadyExists, Terminating, Invalid, …"""
         kind = kind_of(manifest)
         path = kind.path(_namespace(manifest))
-        parameters = self._write_parameters() | ({"dryRun": "All"} if dry_run else {})
-        created: Object = decode.one(kind, await self._write("POST", path, manifest, _JSON, parameters))
+        created: Object = decode.one(kind, await self._write("POST", path, manifest, _JSON, self._write_parameters()))
         return created
+
+    async def try_create(self, manifest: Manifest) -> Manifest:
+        """Return the object as a creation would store it, after admission; nothing is stored. Raises as `create`."""
+        path = kind_of(manifest).path(_namespace(manifest))
+        parameters = self._write_parameters() | {"dryRun": "All"}
+        tried: Manifest = msgspec.json.decode(await self._write("POST", path, manifest, _JSON, parameters))
+        return tried
 
     async def apply(self, manifest: Manifest, *, force: bool = True) -> Object:
         """Make what the manifest says true, and return the object (server-side apply as "holdfast").
