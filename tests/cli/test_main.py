@@ -224,4 +224,4 @@ def test_commands_are_completed() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[1::3] == ["restore", "render"]
+    assert done.stdout.splitlines()[1::3] == ["restore", "rearm", "render"]

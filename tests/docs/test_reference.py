@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.model.admission import Unarmed
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
 from holdfast.model.protection import Health
@@ -28,6 +29,7 @@ def test_a_page_is_current(name: str) -> None:
         (meanings.FAILURES, FailureKind),
         (meanings.DOUBTS, Doubt),
         (meanings.HOLDS, Hold),
+        (meanings.UNARMED, Unarmed),
         (meanings.FLAGS, Flag),
         (meanings.STATES, Health),
     ],

@@ -1,6 +1,7 @@
 """The rendered policies inside a real API server do what the rule says, case by case."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from holdfast.kube import errors
 from holdfast.kube.client import Kube
 from holdfast.model.admission import Refuse
 from holdfast.render import admission
@@ -15,6 +17,7 @@ from holdfast.render.repository import to_yaml
 from tests.e2e import apiserver
 from tests.support import arming
 from tests.support.arming import CREATES, RULE, UPDATES, Case, Update
+from tests.support.programs import find_program
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +64,21 @@ async def armed(kube: Kube) -> None:
                 await asyncio.sleep(0.3)
             else:
                 return
+
+
+async def test_kubectl_applies_what_is_rendered_and_finds_no_difference(kubeconfig: Path, kube: Kube) -> None:
+    rendered = to_yaml(admission.manifests(RULE)).encode()
+    kubectl = (find_program("kubectl"), "--kubeconfig", str(kubeconfig))
+    for verb in (("apply", "--server-side", "--force-conflicts"), ("diff", "--server-side")):
+        argv = (*kubectl, *verb, "-f", "-")
+        done = await asyncio.to_thread(subprocess.run, argv, input=rendered, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_a_restore_named_auto_is_refused(kube: Kube) -> None:
+    item = {"apiVersion": "holdfast.dev/v1alpha1", "kind": "Restore", "metadata": {"name": "auto", "namespace": "apps"}}
+    with pytest.raises(errors.Invalid, match="reserved"):
+        await kube.try_create(item | {"spec": {}})
 
 
 @pytest.mark.parametrize("case", CREATES, ids=lambda case: case.name)

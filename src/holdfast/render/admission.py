@@ -211,7 +211,7 @@ def _policy(
             "reinvocationPolicy": "IfNeeded",
             "matchConstraints": _constraints(rule, operation, objects or [], namespaces or []),
             "matchConditions": [
-                {"name": f"Not{why}" if isinstance(why, Unarmed) else why, "expression": text} for why, text in when
+                {"name": f"Unless{why}" if isinstance(why, Unarmed) else why, "expression": text} for why, text in when
             ],
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
         },

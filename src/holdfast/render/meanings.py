@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from holdfast.model.admission import Unarmed
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
 from holdfast.model.protection import Health
@@ -55,6 +56,17 @@ HOLDS: Final[Mapping[Hold, str]] = {
     Hold.NO_REASON: "`restore: never` without a reason.",
     Hold.NOT_GRANTED: "The history of another namespace, without a grant.",
     Hold.NO_REQUEST: "The Restore that the claim names is missing or cannot be read.",
+}
+UNARMED: Final[Mapping[Unarmed, str]] = {
+    Unarmed.NOT_PROTECTED: "Neither the claim nor its namespace asks for it.",
+    Unarmed.MADE_BY_TOOL: "Holdfast, VolSync, Velero or CDI makes and fills it.",
+    Unarmed.OPERATED: "A Pod or an operator owns it and makes it anew. An operator's claim with the label of its own "
+    "and `holdfast.dev/restore: auto` is armed all the same.",
+    Unarmed.HELD: "Its own manifest holds it.",
+    Unarmed.HAS_SOURCE: "It is filled from a snapshot, another claim, or by another populator.",
+    Unarmed.STATIC: 'A selector, a `volumeName` or the class `""` chooses its volume: it is backed up only.',
+    Unarmed.BLOCK: "`volumeMode: Block` is neither backed up nor restored.",
+    Unarmed.NAMELESS: "Its class is held by name, and the API server has yet to make its name: it has no history.",
 }
 FLAGS: Final[Mapping[Flag, str]] = {
     Flag.INCOMPLETE: "The engine says that the run was cut short.",

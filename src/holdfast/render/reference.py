@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from holdfast.model.admission import Unarmed
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
 from holdfast.model.intent import ANNOTATIONS, EXEMPT_LABEL, LABEL, OFF, PREFIX, Tier
@@ -64,6 +65,11 @@ def reasons() -> str:
         "condition. While a claim waits, it is asked again by itself: nothing has to be deleted.",
         ("Storage and engines", ("Reason", "Means", "Do"), failures),
         ("Decisions", ("Reason", "Means", "Do"), [*doubts, *holds]),
+        (
+            "Never armed",
+            ("Reason", "Means"),
+            [(f"`{why.value}`", meanings.UNARMED[why]) for why in Unarmed],
+        ),
         ("Flags of a snapshot", ("Flag", "Means"), [(f"`{flag.value}`", meanings.FLAGS[flag]) for flag in Flag]),
         ("States of a Protection", ("State", "Means"), [(f"`{each.value}`", meanings.STATES[each]) for each in Health]),
     )
@@ -80,7 +86,7 @@ def main() -> None:
 
 def _default(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(value) or "none"
     if not isinstance(value, timedelta):
         return str(value)
     seconds = int(value.total_seconds())
