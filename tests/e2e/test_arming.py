@@ -94,3 +94,8 @@ async def test_a_hold_outlives_every_update(kube: Kube, update: Update) -> None:
 @pytest.mark.parametrize("spec", [{}, arming.PATH], ids=["by reference", "by name"])
 async def test_gitops_tools_see_no_drift(kube: Kube, spec: dict[str, Any]) -> None:
     await arming.try_apply(kube.http, f"applied-{len(spec)}", **spec)
+
+
+async def test_claims_put_together_at_random_are_judged_as_the_pure_rule_does(kube: Kube) -> None:
+    for case in arming.drawn(seed=1, count=600):
+        await arming.try_create(kube.http, case)

@@ -6,7 +6,7 @@ from typing import Final, assert_never
 from holdfast.controllers import fill, status
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.world import World
-from holdfast.decide import unheld
+from holdfast.decide import backup, unheld
 from holdfast.kube import objects
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Claim, ClaimRef, Identity
@@ -42,13 +42,13 @@ class Unheld:
             return None
         if is_unjudged(self._world, claim, plan, item):
             return await self._judge(claim, plan)
-        known = status.section(item, "restore")
-        if (known.get("claimUID"), known.get("phase")) != (claim.uid, BORN_UNARMED):
+        told = status.foreign(item, claim.uid)
+        if told is None or told.reason != BORN_UNARMED or not backup.is_standing(told, status.memory(item)):
             return None
         if not unheld.is_asked(claim, plan, self._world.namespace_labels(ref.namespace), self._world.settings.rule):
             await fill.tell(self._world, claim, NOT_HELD, NOT_HELD, "nothing is to be restored", {})
             return None
-        status.warning(self._world, ref, BORN_UNARMED, str(known.get("message")))
+        status.warning(self._world, ref, BORN_UNARMED, told.detail)
         return REMIND
 
     async def _judge(self, claim: Claim, plan: Plan) -> timedelta | None:
