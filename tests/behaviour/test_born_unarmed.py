@@ -50,6 +50,13 @@ async def state(town: Town, wanted: str, claim: str = "data") -> str:
     return await town.until(f"{claim} is {wanted}", told)
 
 
+@pytest.fixture
+def desk(town: Town, tmp_path: Path) -> Desk:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Desk(town=town, home=home)
+
+
 async def test_it_is_told_everywhere_and_its_backups_are_held(town: Town) -> None:
     snapshot = await born_unarmed(town)
     message = await state(town, "BornUnarmed")
@@ -101,14 +108,27 @@ async def test_what_a_person_does_not_want_is_not_missed(town: Town) -> None:
     await town.until("it is an ordinary claim", accepted)
 
 
+async def test_a_class_that_ignores_the_hold_is_noticed_also_when_the_operator_comes_last(
+    town: Town, desk: Desk
+) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.back_up("data")
+    await town.remove(objects.CLAIMS, "data")
+    await town.stop()
+    await town.claim("data", storage_class="ignores-sources")
+    assert await town.run("data", READ) == "empty"
+    await town.start()
+    message = await state(town, "BornUnarmed")
+    assert "class ignores-sources ignores dataSourceRef" in message
+    told = await desk.run("rearm", "apps/data")
+    assert told.code == ExitCode.ATTENTION
+    assert "--by-name" in told.out
+    possible = await desk.run("rearm", "apps/data", "--by-name", "ignores-sources")
+    assert possible.code == ExitCode.OK, possible.out
+
+
 # The way back
-
-
-@pytest.fixture
-def desk(town: Town, tmp_path: Path) -> Desk:
-    home = tmp_path / "home"
-    home.mkdir()
-    return Desk(town=town, home=home)
 
 
 async def uid(town: Town, claim: str = "data") -> str:

@@ -39,6 +39,14 @@ def test_what_stands_against_it(
     assert [each.why for each in found] == expected
 
 
+def test_a_hold_that_was_ignored_must_be_another_one() -> None:
+    claim = builders.claim(source=OURS)
+    (found,) = rearm.obstacles(claim, LeaveAlone(why=Unarmed.HELD), RESTORE, (), born_unarmed=True)
+    assert "--by-name" in found.todo
+    named = Arm(volume="holdfast.apps.data")
+    assert list(rearm.obstacles(claim, named, RESTORE, (), born_unarmed=True)) == []
+
+
 def test_the_claim_is_what_a_person_wrote_and_our_hold() -> None:
     written = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "s"}
     stored = {

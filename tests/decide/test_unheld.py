@@ -23,16 +23,23 @@ OURS = DataSource(group="holdfast.dev", kind="Restore", name="auto")
 DATABASE = Owner(api_version="postgresql.cnpg.io/v1", kind="Cluster", name="x", uid="u", controller=True)
 
 
-def asked(**changes: Any) -> bool:
+def asked(*, filled: bool = False, **changes: Any) -> bool:
     claim = builders.claim(**BOUND | changes)
     plan = protection.plan(claim.ref, read(claim, {}), {"default": builders.repository()})
     assert isinstance(plan, Plan)
-    return unheld.is_asked(claim, plan, {}, RULE)
+    return unheld.is_asked(claim, plan, {}, RULE, filled_by_us=filled)
 
 
 def test_a_claim_that_the_rule_would_hold_today_is_asked_about() -> None:
     assert asked()
     assert asked(storage_class="local-path")
+    assert not asked(filled=True)
+
+
+def test_a_hold_that_the_provisioner_ignored_is_asked_about() -> None:
+    assert asked(source=OURS)
+    assert not asked(source=OURS, filled=True)
+    assert not asked(source=replace(OURS, name="mine"))  # another history than its own
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,6 @@ def test_a_claim_that_the_rule_would_hold_today_is_asked_about() -> None:
     [
         {"phase": ClaimPhase.PENDING},
         {"deleting": True},
-        {"source": OURS},
         {"volume_name": "holdfast.apps.data"},
         {"annotations": {}},  # a person named the volume
         {"storage_class": ""},

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from holdfast.cli import cluster as objects_of
-from holdfast.cli import history, output
+from holdfast.cli import history, ledger, output
 from holdfast.cli.cluster import Cluster, Order, connect, find
 from holdfast.cli.options import Asked, Output, rule_of
 from holdfast.cli.problems import ExitCode, Problem
@@ -20,7 +20,7 @@ from holdfast.kube import errors, objects, parse
 from holdfast.kube import manifest as parse_manifest
 from holdfast.model.admission import RESERVED, Arm, Rule
 from holdfast.model.claim import Claim, ClaimRef
-from holdfast.model.protection import NoPlan
+from holdfast.model.protection import Health, NoPlan
 from holdfast.model.rearm import Against, Obstacle
 from holdfast.model.verdict import Restore, Verdict
 from holdfast.render import sentences
@@ -96,7 +96,8 @@ async def prepare(cluster: Cluster, ref: ClaimRef, rule: Rule, *, discard: bool)
     again = admission.again(claim, namespace.labels if namespace is not None else {}, rule)
     manifest = rearm.manifest(stored, again) if isinstance(again, Arm) else None
     verdict = await _verdict(cluster, claimed, order)
-    against = list(rearm.obstacles(claim, again, verdict, await _users(cluster, ref)))
+    born = claimed.item is not None and ledger.row(claimed.item).state == Health.BORN_UNARMED
+    against = list(rearm.obstacles(claim, again, verdict, await _users(cluster, ref), born_unarmed=born))
     if manifest is not None and not against:
         against += await _try_creation(cluster, manifest)
     volume = await find(cluster, objects.VOLUMES, claim.volume_name) if claim.volume_name else None

@@ -1,4 +1,4 @@
-"""A protected claim that was bound without our hold is judged once: did it miss its data?"""
+"""A protected claim that was bound to a volume not from us is judged once: did it miss its data?"""
 
 from datetime import datetime, timedelta
 from typing import Final, assert_never
@@ -11,7 +11,7 @@ from holdfast.kube import objects
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.protection import Plan
-from holdfast.render import sentences
+from holdfast.render import claims, sentences
 
 BORN_UNARMED: Final = "BornUnarmed"  # the phase of the restore that did not take place
 NOT_HELD: Final = "NotHeld"  # there was nothing to restore
@@ -21,7 +21,7 @@ REMIND: Final = timedelta(hours=1)
 
 
 class Unheld:
-    """Asks the repository about claims that are bound without a hold, before their first backup."""
+    """Asks the repository about claims that were bound without us, before their first backup."""
 
     def __init__(self, world: World, inventories: Inventories) -> None:
         self._world = world
@@ -45,7 +45,7 @@ class Unheld:
         told = status.foreign(item, claim.uid)
         if told is None or told.reason != BORN_UNARMED or not backup.is_standing(told, status.memory(item)):
             return None
-        if not unheld.is_asked(claim, plan, self._world.namespace_labels(ref.namespace), self._world.settings.rule):
+        if not _is_asked(self._world, claim, plan):
             await fill.tell(self._world, claim, NOT_HELD, NOT_HELD, "nothing is to be restored", {})
             return None
         status.warning(self._world, ref, BORN_UNARMED, told.detail)
@@ -63,11 +63,11 @@ class Unheld:
             case unheld.Unclear():
                 return LATER  # the Repository says what is wrong with it
             case unheld.Nothing():
-                message = "it was created without Holdfast's hold, and there was nothing to restore"
+                message = "it was bound without Holdfast, and there was nothing to restore"
                 await fill.tell(self._world, claim, NOT_HELD, NOT_HELD, message, {})
                 return None
             case unheld.Missed() as missed:
-                message = sentences.missed(claim.ref, missed.count, missed.newest, missed.time)
+                message = sentences.missed(claim, missed.count, missed.newest, missed.time)
                 more = {"finished": status.text(self._world.now())}
                 await fill.tell(self._world, claim, BORN_UNARMED, BORN_UNARMED, message, more)
                 status.warning(self._world, claim.ref, BORN_UNARMED, message)
@@ -80,4 +80,11 @@ def is_unjudged(world: World, claim: Claim, plan: Plan, item: objects.Protection
     """Return whether nobody knows yet if the claim missed its data."""
     if status.section(item, "restore").get("claimUID") == claim.uid:
         return False
-    return unheld.is_asked(claim, plan, world.namespace_labels(claim.ref.namespace), world.settings.rule)
+    return _is_asked(world, claim, plan)
+
+
+def _is_asked(world: World, claim: Claim, plan: Plan) -> bool:
+    volume = world.informers.volumes.get("", claim.volume_name or "")
+    handed_over = volume is not None and volume.annotations.get(claims.CLAIM_UID) == claim.uid
+    labels = world.namespace_labels(claim.ref.namespace)
+    return unheld.is_asked(claim, plan, labels, world.settings.rule, filled_by_us=handed_over)

@@ -14,14 +14,22 @@ from holdfast.model.verdict import Restore, StartEmpty, Verdict, Wait
 WRITTEN_BY_KUBERNETES: Final = ("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/")
 
 
-def obstacles(claim: Claim, again: Admission, verdict: Verdict, pods: Sequence[str]) -> Iterator[Against]:
-    """Yield everything that stands against it; `pods` are those that use the claim."""
-    if admission.is_held(claim):
+def obstacles(
+    claim: Claim, again: Admission, verdict: Verdict, pods: Sequence[str], *, born_unarmed: bool = False
+) -> Iterator[Against]:
+    """Yield everything that stands against it.
+
+    `pods` are those that use the claim; `born_unarmed`: it is known to lack its data, whatever held it.
+    """
+    if admission.is_held(claim) and not born_unarmed:
         yield Against(why=Obstacle.HELD, what="it was created under Holdfast's hold: there is nothing to do")
         return
     match again:
         case LeaveAlone(why=Unarmed.NOT_PROTECTED):
             yield Against(why=Obstacle.NOT_PROTECTED, what="it is not protected", todo="Label it first")
+        case LeaveAlone(why=Unarmed.HELD):
+            what = f"class {claim.storage_class} ignores the hold that it has"
+            yield Against(why=Obstacle.NEVER_ARMED, what=what, todo="Render the policies with --by-name and that class")
         case LeaveAlone(why=why):
             yield Against(why=Obstacle.NEVER_ARMED, what=f"claims like this one are never held ({why.value})")
         case Refuse(because=because):

@@ -1,4 +1,4 @@
-"""A claim that was bound without our hold: did it miss a restore?"""
+"""A claim that was bound without our hold, or in spite of it: did it miss a restore?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from holdfast.model.evidence import Inventory
 from holdfast.model.failure import Failure
 from holdfast.model.intent import Never
 from holdfast.model.protection import Plan
+from holdfast.model.request import AUTO
 from holdfast.model.snapshot import Listing, Record
 
 CLAIM_UID: Final = "claim-uid"  # the tag that every backup of ours carries
@@ -41,12 +42,19 @@ class Unclear:
 Judgement = Missed | Nothing | Unclear
 
 
-def is_asked(claim: Claim, plan: Plan, namespace_labels: Mapping[str, str], rule: Rule) -> bool:
-    """Return whether the question arises: bound, without a hold, and of a kind that the rule would hold today."""
-    if claim.phase is not ClaimPhase.BOUND or claim.deleting or admission.is_held(claim):
+def is_asked(claim: Claim, plan: Plan, namespace_labels: Mapping[str, str], rule: Rule, *, filled_by_us: bool) -> bool:
+    """Return whether the question arises: bound to a volume that is not from us, though the rule would hold the claim.
+
+    A provisioner that ignores dataSourceRef binds a held claim while no operator is there to see it.
+    """
+    if claim.phase is not ClaimPhase.BOUND or claim.deleting or filled_by_us:
         return False
     if isinstance(plan.restore.value, Never) and plan.restore.value.reason is not None:
         return False  # a person does not want the data
+    if claim.source is not None and admission.is_ours(claim.source):
+        return claim.source.name == AUTO
+    if admission.is_held(claim):
+        return False  # only we make a volume of that name
     return isinstance(admission.again(claim, namespace_labels, rule), Arm | Refuse)
 
 

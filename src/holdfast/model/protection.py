@@ -45,7 +45,7 @@ class Health(StrEnum):
     WAITING = "Waiting"  # the claim waits for its data
     RESTORING = "Restoring"
     FLAGGED = "Flagged"  # the newest backup is partial or empty
-    BORN_UNARMED = "BornUnarmed"  # bound without our hold, and without the data that it should have got
+    BORN_UNARMED = "BornUnarmed"  # bound without us, and without the data that it should have got
     REVIEW = "NeedsReview"  # something written on the claim cannot be used
     RELEASED = "Released"  # the claim is gone; its history stays
     UNKNOWN = "Unknown"

@@ -81,7 +81,7 @@ STATES: Final[Mapping[Health, str]] = {
     Health.FAILING: "The last run failed; it is tried again by itself.",
     Health.WAITING: "The claim waits for its data, and its app with it.",
     Health.RESTORING: "The claim's data is being brought back.",
-    Health.BORN_UNARMED: "It was created before the policies held it, and lacks its data: see `holdfast rearm`.",
+    Health.BORN_UNARMED: "It was bound without Holdfast and lacks its data; `holdfast rearm` tells how to get it back.",
     Health.FLAGGED: "The newest backup is partial or empty.",
     Health.REVIEW: "Something written on the claim cannot be used.",
     Health.RELEASED: "The claim is gone; its backups stay.",

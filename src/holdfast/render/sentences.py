@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from holdfast.model.admission import Arm, LeaveAlone, Refuse
-from holdfast.model.claim import ClaimRef
+from holdfast.model.claim import Claim
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.verdict import Declined, Restore, StartEmpty
 
@@ -25,25 +25,27 @@ def snapshot(point: Snapshot) -> str:
     return f"{point.id[:16]} of {point.time:%Y-%m-%d %H:%M:%S}Z, {files}, {size(point.bytes)}"
 
 
-def missed(ref: ClaimRef, count: int, newest: str, time: datetime) -> str:
+def missed(claim: Claim, count: int, newest: str, time: datetime) -> str:
     """Return what is told of a claim that was bound without its data."""
     backups = "there is a backup" if count == 1 else f"there are {count} backups, the newest"
+    why = "it was created before Holdfast's policies could hold it"
+    if claim.source is not None:
+        why = f"class {claim.storage_class} ignores dataSourceRef and must be held by name (--by-name)"
     return (
-        f"it was created before Holdfast's policies could hold it, so its data was not brought back: {backups} of "
-        f"{time:%Y-%m-%d %H:%M:%S}Z ({newest[:16]}). No new one is made meanwhile; `holdfast rearm {ref}` tells how to "
-        "get it back"
+        f"{why}, so its data was not brought back: {backups} of {time:%Y-%m-%d %H:%M:%S}Z ({newest[:16]}). No new "
+        f"one is made meanwhile; `holdfast rearm {claim.ref}` tells how to get it back"
     )
 
 
 def armed(standing: Arm | Refuse | LeaveAlone | None, *, born_unarmed: bool) -> tuple[str, str, str]:
     """Return status, reason and message of a Protection's condition Armed."""
+    if born_unarmed:
+        return "False", "BornUnarmed", "it was bound without Holdfast, and lacks its data"
     match standing:
         case None:
             return "True", "Held", "it was held until its data was there"
         case LeaveAlone(why=why):
             return "False", why.value, "it is backed up, and not restored by itself when it is created again"
-        case Arm() | Refuse() if born_unarmed:
-            return "False", "BornUnarmed", "it was created without Holdfast's hold, and lacks its data"
         case Arm():
             return "False", "NotHeld", "it was created without Holdfast's hold; it is held when it is created again"
         case Refuse(because=because):
