@@ -1,5 +1,6 @@
 """A real kube-apiserver with its etcd, and nothing else: for what the API server alone decides."""
 
+import asyncio
 import contextlib
 import secrets
 import socket
@@ -11,6 +12,8 @@ from typing import Final
 
 import yaml
 
+from holdfast.kube import errors, objects
+from holdfast.kube.client import Kube
 from tests.support.programs import find_program
 
 READY_SECONDS: Final = 90
@@ -94,24 +97,19 @@ def _process(log: Path, *argv: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def _wait_ready(kubeconfig: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    import asyncio
-
-    from holdfast.kube import errors, objects
-    from holdfast.kube.client import Kube
-
-    async def ask() -> bool:
-        kube = Kube.connect(kubeconfig)
-        try:
-            await kube.get(objects.NAMESPACES, "default")
-            await kube._request("GET", "/readyz")  # the client has no other use for it
-        except errors.KubeError:
-            return False
-        finally:
-            await kube.aclose()
-        return True
-
     deadline = time.monotonic() + READY_SECONDS
-    while not asyncio.run(ask()):
+    while not asyncio.run(_is_ready(kubeconfig)):
         assert process.poll() is None, f"kube-apiserver ended: {log.read_text()[-2000:]}"
         assert time.monotonic() < deadline, f"kube-apiserver is not ready: {log.read_text()[-2000:]}"
-        time.sleep(0.5)
+        time.sleep(0.3)
+
+
+async def _is_ready(kubeconfig: Path) -> bool:
+    kube = Kube.connect(kubeconfig)
+    try:
+        await kube.get(objects.NAMESPACES, "default")
+        return (await kube.http.get("/readyz")).is_success
+    except errors.KubeError:
+        return False
+    finally:
+        await kube.aclose()

@@ -75,6 +75,29 @@ async def test_kubectl_applies_what_is_rendered_and_finds_no_difference(kubeconf
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+async def test_the_default_class_counts(kube: Kube) -> None:
+    path, name = "/apis/storage.k8s.io/v1/storageclasses", "local-path"
+    meta = {"name": name, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    answer = await kube.http.post(path, json={"metadata": meta, "provisioner": "rancher.io/local-path"})
+    assert answer.status_code == 201, answer.text
+    item = arming.claim("data", "apps", labels=arming.DAILY)
+    del item["spec"]["storageClassName"]
+    found = await tried_with_class(kube, item, name)
+    assert arming.hold(dict(found)) == (None, "holdfast.apps.data")
+    await kube.http.delete(f"{path}/{name}")
+    await tried_with_class(kube, item, None)
+
+
+async def tried_with_class(kube: Kube, item: dict[str, Any], name: str | None) -> Any:
+    """Return the claim as it would be made, once the API server knows of the default class: a moment later."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await kube.try_create(item)
+            if found["spec"].get("storageClassName") == name:
+                return found
+            await asyncio.sleep(0.2)
+
+
 async def test_a_restore_named_auto_is_refused(kube: Kube) -> None:
     item = {"apiVersion": "holdfast.dev/v1alpha1", "kind": "Restore", "metadata": {"name": "auto", "namespace": "apps"}}
     with pytest.raises(errors.Invalid, match="reserved"):
