@@ -4,7 +4,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -44,6 +44,20 @@ def render_arm(context: click.Context, by_name: tuple[str, ...]) -> None:
 
     rule = options.rule_of(options.asked(context), by_name)
     click.echo(repository.to_yaml(admission.manifests(rule)), nl=False)
+
+
+@command("install", cluster=False, output=False, rule=True)
+@options.settings_options
+@click.pass_context
+def render_install(context: click.Context, /, **values: Any) -> None:
+    """Print what runs the operator: its namespace, its account with exactly the rights that it needs, its Deployment.
+
+    Apply what `render arm` prints first.
+    """
+    from holdfast.render import install, repository
+
+    settings = options.settings(options.asked(context), values)
+    click.echo(repository.to_yaml(install.manifests(settings)), nl=False)
 
 
 @command("component", cluster=False, output=False, rule=True)
@@ -152,6 +166,7 @@ def _bucket(text: str, region: str, insecure: bool) -> S3Storage:
 
 
 render.add_command(render_arm)
+render.add_command(render_install)
 render.add_command(render_component)
 render.add_command(render_snippet)
 render.add_command(render_crds)

@@ -1,0 +1,57 @@
+"""`holdfast render install`: the operator's rights are few and named, its pod is not root."""
+
+from typing import Any
+
+import yaml
+
+from tests.cli.test_main import run
+
+SECRETS = ("", "secrets")
+INSTALL = ("render", "install", "--image", "registry.example/holdfast:1", "--start-deadline", "1m")
+
+
+def rendered() -> dict[str, Any]:
+    return {each["kind"]: each for each in yaml.safe_load_all(run(*INSTALL, "--holdfast-namespace", "storage").stdout)}
+
+
+def rights(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    return {
+        (group, resource): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def test_what_comes_first_is_what_the_rest_needs() -> None:
+    kinds = [each["kind"] for each in yaml.safe_load_all(run(*INSTALL).stdout)]
+    assert kinds[:2] == ["Namespace", "ServiceAccount"]
+    assert kinds[-1] == "Deployment"
+
+
+def test_no_right_over_all_namespaces_reads_a_secret_starts_a_pod_or_changes_a_claim() -> None:
+    everywhere = rights(rendered()["ClusterRole"])
+    assert SECRETS not in everywhere
+    assert not {"pods", "jobs", "deployments"} & {resource for _, resource in everywhere}
+    assert everywhere["", "persistentvolumeclaims"] == {"get", "list", "watch"}
+    assert everywhere["", "namespaces"] == {"get", "list", "watch"}
+    assert "*" not in {verb for verbs in everywhere.values() for verb in verbs}
+
+
+def test_rights_on_secrets_and_pods_end_at_the_own_namespace() -> None:
+    items = rendered()
+    assert items["Role"]["metadata"]["namespace"] == items["RoleBinding"]["metadata"]["namespace"] == "storage"
+    assert SECRETS in rights(items["Role"])
+    assert items["RoleBinding"]["subjects"] == items["ClusterRoleBinding"]["subjects"]
+
+
+def test_the_operator_is_not_root_and_gets_the_settings_that_differ() -> None:
+    pod = rendered()["Deployment"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert {each["name"]: each["value"] for each in container["env"]} == {
+        "HOLDFAST_NAMESPACE": "storage",
+        "HOLDFAST_IMAGE": "registry.example/holdfast:1",
+        "HOLDFAST_START_DEADLINE": "60s",
+    }
