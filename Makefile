@@ -11,7 +11,8 @@ export HOLDFAST_TOOLS := $(CURDIR)/$(BIN)
 WITH_PROGRAMS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lock docs clean setup-demo setup-python
+.PHONY: help setup demo test check fmt lock docs clean setup-demo setup-python \
+	setup-cluster cluster cluster-down e2e
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -25,6 +26,11 @@ endef
 
 setup: ## get everything: packages in .venv, kopia, restic and the S3 server of the tests
 	$(call set_up,kopia restic versitygw)
+
+# The programs of the real cluster: ten minutes to build, once.
+setup-cluster:
+	$(call set_up,kopia restic versitygw csi-provisioner csi-sanity csi-snapshotter kube-apiserver \
+	  kube-controller-manager kube-proxy kube-scheduler kubectl kubelet local-path-provisioner snapshot-controller)
 
 setup-demo:
 	$(call set_up,kopia restic)
@@ -49,6 +55,15 @@ test: setup ## format, lint, types, import contracts, and every test with the re
 check: setup-python ## the same without the slow tests: under a minute
 	$(static_checks)
 	$(BIN)/pytest -n 2 -q $(QUICK) $(ARGS) tests
+
+cluster: setup-cluster ## a real one-node Kubernetes, as root; it stays until make cluster-down (docs/how-to/cluster.md)
+	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster up
+
+cluster-down: ## take that cluster away, also one that crashed
+	@$(BIN)/python -m tests.cluster down
+
+e2e: setup-cluster ## the end-to-end tests in such a cluster, which is taken away afterwards
+	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest $(ARGS) tests/e2e
 
 fmt: setup-python ## format and repair what can be repaired
 	$(BIN)/ruff format .

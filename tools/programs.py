@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
@@ -9,13 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools import places
 from tools.progress import Progress, SetupError, Step
 
-OLDEST_GO = (1, 25, 8)
 FIRST_GO_WITH_TOOLCHAINS = (1, 21, 0)
 BUILD_MEGABYTES = 2500
 USUAL_GO_DIRECTORIES = ("/usr/local/go/bin", "/usr/lib/go/bin")
@@ -23,20 +23,60 @@ USUAL_GO_DIRECTORIES = ("/usr/local/go/bin", "/usr/lib/go/bin")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One program; `version_argument` is None where its own word cannot be relied on, so PATH is not asked."""
+    """One program; `version_argument` is None where its own word cannot be relied on, so PATH is not asked.
+
+    `module` is the directory below tools/ that pins it. `variables` are set in the program, as its own build does.
+    """
 
     name: str
     version: str
     package: str
     version_argument: str | None
+    module: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def alone(name: str, version: str, package: str, version_argument: str | None = None) -> Program:
+    """Return a program with a module of its own, so that it moves no other's dependencies."""
+    return Program(name=name, version=version, package=package, version_argument=version_argument, module=name)
+
+
+def kubernetes(name: str) -> Program:
+    """Return a part of Kubernetes; without these variables it calls itself v0.0.0."""
+    version, prefix = "1.36.4", "k8s.io/component-base/version."
+    major, minor, _ = version.split(".")
+    return Program(
+        name=name,
+        version=version,
+        package=f"k8s.io/kubernetes/cmd/{name}",
+        version_argument=None,
+        module="kubernetes",
+        variables={f"{prefix}gitVersion": f"v{version}", f"{prefix}gitMajor": major, f"{prefix}gitMinor": minor},
+    )
+
+
+def sidecar(name: str, version: str, repository: str) -> Program:
+    """Return a program of the CSI project; it shares the module of Kubernetes, and so nearly all that is compiled."""
+    package = f"github.com/kubernetes-csi/{repository}/v{version.partition('.')[0]}/cmd/{name}"
+    return Program(name=name, version=version, package=package, version_argument=None, module="kubernetes")
 
 
 PROGRAMS = (
-    Program(name="kopia", version="0.23.1", package="github.com/kopia/kopia", version_argument="--version"),
-    Program(name="restic", version="0.19.1", package="github.com/restic/restic/cmd/restic", version_argument="version"),
-    Program(
-        name="versitygw", version="1.8.0", package="github.com/versity/versitygw/cmd/versitygw", version_argument=None
-    ),
+    alone("kopia", "0.23.1", "github.com/kopia/kopia", "--version"),
+    alone("restic", "0.19.1", "github.com/restic/restic/cmd/restic", "version"),
+    alone("versitygw", "1.8.0", "github.com/versity/versitygw/cmd/versitygw"),
+    # The cluster of the end-to-end tests.
+    kubernetes("kube-apiserver"),
+    kubernetes("kube-controller-manager"),
+    kubernetes("kube-scheduler"),
+    kubernetes("kube-proxy"),
+    kubernetes("kubelet"),
+    kubernetes("kubectl"),
+    sidecar("csi-provisioner", "6.3.0", "external-provisioner"),
+    sidecar("csi-snapshotter", "8.6.0", "external-snapshotter"),
+    sidecar("snapshot-controller", "8.6.0", "external-snapshotter"),
+    alone("csi-sanity", "5.4.0", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"),
+    alone("local-path-provisioner", "0.0.30", "github.com/rancher/local-path-provisioner"),
 )
 
 
@@ -67,7 +107,7 @@ def fetch_sources(program: Program, *, cache: Path, environment: Mapping[str, st
         progress.run(
             Step(program.name),
             argv,
-            directory=places.CHECKOUT / "tools" / program.name,
+            directory=places.CHECKOUT / "tools" / program.module,
             environment=settings,
             log=cache / "log" / f"{program.name}-sources.log",
         )
@@ -112,7 +152,7 @@ def built_path(program: Program, cache: Path) -> Path:
     """Return where the built program belongs: its name says from which locked sources and for which machine."""
     digest = hashlib.sha256()
     for part in ("go.mod", "go.sum"):
-        digest.update((places.CHECKOUT / "tools" / program.name / part).read_bytes())
+        digest.update((places.CHECKOUT / "tools" / program.module / part).read_bytes())
     digest.update(f"{sys.platform}/{platform.machine()}".encode())
     return cache / "programs" / f"{program.name}-{program.version}-{digest.hexdigest()[:12]}" / program.name
 
@@ -148,12 +188,12 @@ def build(
             "-buildvcs=false",
             "-trimpath",
             "-modcacherw",
-            "-ldflags=-s -w",
+            " ".join(("-ldflags=-s -w", *(f"-X {name}={value}" for name, value in program.variables.items()))),
             "-o",
             str(output),
             program.package,
         ),
-        directory=places.CHECKOUT / "tools" / program.name,
+        directory=places.CHECKOUT / "tools" / program.module,
         environment=settings,
         log=cache / "log" / f"{program.name}.log",
         on_line=show,
@@ -186,7 +226,8 @@ def find_go(program: Program, settings: Mapping[str, str]) -> str:
     instead = (
         f"or put {program.name} {program.version} itself on PATH" if program.version_argument else "from go.dev/dl"
     )
-    wanted = ".".join(map(str, OLDEST_GO))
+    oldest = oldest_go(program)
+    wanted = ".".join(map(str, oldest))
     if go is None:
         raise SetupError(
             f"{program.name} {program.version} must be built, and there is no Go.\n"
@@ -194,7 +235,7 @@ def find_go(program: Program, settings: Mapping[str, str]) -> str:
         )
     version = go_version(go, settings)
     fetches_newer = version >= FIRST_GO_WITH_TOOLCHAINS and go_setting(go, "GOTOOLCHAIN", settings) != "local"
-    if version < OLDEST_GO and not fetches_newer:
+    if version < oldest and not fetches_newer:
         raise SetupError(
             f"{go} is Go {'.'.join(map(str, version))}; building {program.name} needs Go {wanted} or newer.\n"
             f"  Install a newer one (go.dev/dl), {instead}."
@@ -202,10 +243,26 @@ def find_go(program: Program, settings: Mapping[str, str]) -> str:
     return go
 
 
+def oldest_go(program: Program) -> tuple[int, int, int]:
+    """Return the version of Go that the program's module asks for."""
+    module = (places.CHECKOUT / "tools" / program.module / "go.mod").read_text()
+    return version_numbers(module.partition("\ngo ")[2])
+
+
 def go_version(go: str, environment: Mapping[str, str]) -> tuple[int, int, int]:
-    match = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", go_setting(go, "GOVERSION", environment))
+    answer = go_setting(go, "GOVERSION", environment).removeprefix("go")
+    try:
+        return version_numbers(answer)
+    except ValueError:
+        raise SetupError(
+            f"{go} does not say its version: `{go} env GOVERSION` answers nothing that can be read."
+        ) from None
+
+
+def version_numbers(text: str) -> tuple[int, int, int]:
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     if match is None:
-        raise SetupError(f"{go} does not say its version: `{go} env GOVERSION` answers nothing that can be read.")
+        raise ValueError(f"{text[:20]!r} is no version")
     return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
@@ -214,3 +271,20 @@ def go_setting(go: str, name: str, environment: Mapping[str, str]) -> str:
         (go, "env", name), env=dict(environment), cwd="/", capture_output=True, text=True, check=False
     )
     return answer.stdout.strip()
+
+
+def module_directory(pinned_by: str, module: str, *, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the files of a module that tools/`pinned_by` pins, downloaded if they are not there and checked by hash."""
+    settings = go_environment(environment, places.cache_directory(environment))
+    go = find_go(next(each for each in PROGRAMS if each.module == pinned_by), settings)
+    answer = subprocess.run(
+        (go, "mod", "download", "-modcacherw", "-json", module),
+        cwd=places.CHECKOUT / "tools" / pinned_by,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise SetupError(f"{module} cannot be had: {answer.stderr.strip() or answer.stdout.strip()}")
+    return Path(json.loads(answer.stdout)["Dir"])

@@ -1,0 +1,189 @@
+"""Starting the cluster and taking it away. There is one way down, and it does not care what still works."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from tests.cluster import machine, places, processes
+from tests.cluster.trouble import ClusterError
+
+Say = Callable[[str], None]
+
+_START: Final = timedelta(seconds=120)
+# In this order; each group is asked to end at once and gets ten seconds.
+_ENDING: Final = (
+    ("kubelet", "proxy", "scheduler", "controller-manager", "snapshot-controller", "local-path"),
+    ("containerd", "apiserver"),
+    ("etcd",),
+)
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Be the only one on this machine who starts or ends a cluster; raise ClusterError when another does."""
+    with places.LOCK.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClusterError("another process is starting or ending the cluster of this machine") from None
+        yield
+
+
+def is_up() -> bool:
+    """Say whether the whole cluster runs."""
+    started, running = set(processes.names()), set(processes.running())
+    return (places.RUN / "ready").exists() and started <= running
+
+
+def up(say: Say) -> None:
+    """Start a cluster, or say that it runs; what is left of an earlier one is taken away first."""
+    from tests.cluster import control, requirements, storage
+    from tests.cluster.kubectl import ask, kubectl
+
+    if is_up():
+        say("the cluster runs already")
+        return
+    if places.RECORD.exists():
+        say("an earlier cluster did not end well: taking it away")
+        down(say)
+    if problems := requirements.problems():
+        raise ClusterError("A cluster cannot run here.\n" + "\n".join(f"  - {each}" for each in problems))
+    machine.record()
+    for directory in (places.STATE, places.RUN, places.KUBELET):
+        directory.mkdir(parents=True)
+    control.write_keys()
+    _make_bridge()
+    for daemon in (control.etcd(), control.containerd(), control.apiserver()):
+        processes.start(daemon)
+    storage.write_protocols()
+    for name, snapshots in ((places.DRIVER, True), (places.PLAIN_DRIVER, False)):
+        processes.start(storage.driver(name, snapshots=snapshots))
+    import_images()
+    say("images are in place")
+    processes.until(lambda: ask("get", "--raw", "/readyz").returncode == 0, within=_START, what="the API server")
+    say("the API server answers")
+    for daemon in (control.controller_manager(), control.scheduler(), control.kubelet(), control.proxy()):
+        processes.start(daemon)
+    definitions = sorted(storage.snapshot_kinds().glob("snapshot.*.yaml"))
+    kubectl("apply", "--server-side", *(f"--filename={path}" for path in definitions))
+    kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=60s")
+    for file in ("storage.yaml", "local-path.yaml"):
+        kubectl("apply", "--server-side", f"--filename={places.MANIFESTS / file}")
+    _write_local_path_settings()
+    for daemon in (
+        storage.provisioner(places.DRIVER),
+        storage.provisioner(places.PLAIN_DRIVER),
+        storage.snapshotter(places.DRIVER),
+        storage.snapshot_controller(),
+        storage.local_path(),
+    ):
+        processes.start(daemon)
+    processes.until(_is_ready, within=_START, what="the node, its drivers and the first service account")
+    (places.RUN / "ready").touch()
+
+
+def _is_ready() -> bool:
+    from tests.cluster.kubectl import ask
+
+    def shown(*arguments: str) -> str:
+        return ask("get", *arguments).stdout
+
+    drivers = shown("csinode", places.NODE, "--output=jsonpath={.spec.drivers[*].name}")
+    ready = '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    return (
+        {places.DRIVER, places.PLAIN_DRIVER} <= set(drivers.split())
+        and shown("node", places.NODE, ready) == "True"
+        and "default" in shown("serviceaccount", "--output=name")
+    )
+
+
+def _make_bridge() -> None:
+    """Make the bridge of all pods: the node's address is on it. A made-up MAC keeps it from changing with each pod."""
+    prefix = places.POD_NETWORK.partition("/")[2]
+    for command in (
+        f"link add {places.BRIDGE} address {places.BRIDGE_MAC} type bridge",
+        f"address add {places.NODE_ADDRESS}/{prefix} dev {places.BRIDGE}",
+        f"link set {places.BRIDGE} up",
+    ):
+        subprocess.run(("ip", *command.split()), check=True)
+
+
+def import_images() -> None:
+    """Give containerd the images, since there is no registry."""
+    from tools.image import archive
+
+    with tempfile.TemporaryDirectory(dir=places.STATE) as directory:
+        programs = Path(directory, "toolbox", "bin")
+        programs.mkdir(parents=True)
+        busybox = shutil.which("busybox")
+        assert busybox is not None  # requirements.py has seen it
+        shutil.copy(busybox, programs / "busybox")
+        listed = subprocess.run((busybox, "--list"), capture_output=True, text=True, check=True).stdout
+        for name in set(listed.split()) - {"busybox"}:
+            (programs / name).symlink_to("busybox")
+        (programs.parent / "tmp").mkdir()
+        (programs.parent / "tmp").chmod(0o1777)
+        target = Path(directory, "toolbox.tar")
+        # As the sandbox of a pod it has to do nothing, for ever.
+        settings = {"Cmd": ["/bin/sleep", "2147483647"], "Env": ["PATH=/bin"]}
+        archive.write(places.TOOLBOX_IMAGE, target, layers=[programs.parent], settings=settings)
+        import_image(target)
+
+
+def import_image(archive: Path) -> None:
+    """Let pods use the image of an OCI archive."""
+    argv = ("ctr", f"--address={places.CONTAINERD}", "--namespace=k8s.io", "images", "import", str(archive))
+    processes.until(places.CONTAINERD.exists, within=_START, what="containerd")
+    answer = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise ClusterError(f"{archive.name} cannot be imported: {answer.stderr.strip()}")
+
+
+def _write_local_path_settings() -> None:
+    from tests.cluster import storage
+    from tests.cluster.kubectl import kubectl
+
+    content = {
+        "config.json": storage.local_path_settings(),
+        "helperPod.yaml": (places.MANIFESTS / "local-path-pod.yaml").read_text(),
+        "setup": '#!/bin/sh\nset -eu\nmkdir -m 0777 -p "$VOL_DIR"\n',
+        "teardown": '#!/bin/sh\nset -eu\nrm -rf "$VOL_DIR"\n',
+    }
+    literals = (f"--from-literal={name}={text}" for name, text in content.items())
+    kubectl("create", "configmap", "local-path-config", "--namespace=local-path-storage", *literals)
+
+
+def down(say: Say) -> Sequence[str]:
+    """Take the cluster away, also one that has crashed; return what is left of it on the machine, or [] if nothing."""
+    before = machine.recorded()
+    if before is None:
+        say("there is no cluster")
+        return []
+    sidecars = [name for name in processes.running() if name.startswith(("provisioner", "snapshotter", "driver"))]
+    for group in (sidecars, *_ENDING):
+        processes.end(group, grace=timedelta(seconds=10))
+    processes.end(processes.running(), grace=timedelta(0))
+    machine.clean(before)
+    left = machine.differences(before)
+    if not left:
+        places.RECORD.unlink()
+    return left
+
+
+def status() -> Sequence[str]:
+    """Return one line for each daemon."""
+    running = processes.running()
+    return [f"{name}: {'runs' if name in running else 'has ended'}" for name in processes.names()]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which programs use the cluster."""
+    path = os.pathsep.join((str(places.PROGRAMS), os.environ.get("PATH", "")))
+    return {**os.environ, "KUBECONFIG": str(places.KUBECONFIG), "HOLDFAST_E2E": "1", "PATH": path}
