@@ -1,9 +1,9 @@
 """Starting the cluster and taking it away. There is one way down, and it does not care what still works."""
 
 import contextlib
-import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +28,10 @@ _ENDING: Final = (
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
     """Be the only one on this machine who starts or ends a cluster; raise ClusterError when another does."""
-    with places.LOCK.open("w") as handle:
+    with socket.socket(socket.AF_UNIX) as lock:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.bind(places.LOCK)
+        except OSError:
             raise ClusterError("another process is starting or ending the cluster of this machine") from None
         yield
 

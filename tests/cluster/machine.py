@@ -18,7 +18,7 @@ Facts = frozenset[str]
 CGROUPS: Final = Path("/sys/fs/cgroup")
 PODS: Final = "kubepods"  # kubelet's root of all pods, in each hierarchy
 SYSCTLS: Final = Path("/proc/sys")
-# kubelet, containerd and the network plugins write these whatever their configuration says.
+# kubelet, containerd, mount and the network plugins write these whatever their configuration says.
 SHARED: Final = (
     Path("/var/lib/kubelet"),
     Path("/var/lib/cni"),
@@ -26,6 +26,7 @@ SHARED: Final = (
     Path("/var/log/pods"),
     Path("/run/containerd"),
     Path("/run/netns"),
+    Path("/run/mount"),
     Path("/etc/cni"),
     Path("/opt/cni"),
     Path("/opt/containerd"),
@@ -123,10 +124,9 @@ def _tables() -> Iterator[str]:
 
 def _pod_cgroups() -> Iterator[Path]:
     """Yield the cgroups of pods, those inside another before it."""
-    for directory, names, _ in os.walk(CGROUPS, topdown=False):
+    for directory, _, _ in os.walk(CGROUPS, topdown=False):
         if PODS in directory:
             yield Path(directory)
-        del names
 
 
 def _cgroups() -> Iterator[str]:

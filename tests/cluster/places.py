@@ -5,7 +5,7 @@ from typing import Final
 
 STATE: Final = Path("/var/lib/holdfast-e2e")
 RUN: Final = Path("/run/holdfast-e2e")
-LOCK: Final = Path("/run/holdfast-e2e.lock")
+LOCK: Final = "\0holdfast-e2e"  # an abstract socket: it ends with its process and leaves no file
 
 RECORD: Final = Path("/var/lib/holdfast-e2e.machine.json")  # outlives an unclean end
 KEYS: Final = STATE / "keys"

@@ -5,11 +5,12 @@ one CRD group with random names and takes them away again. Nothing of Holdfast i
 """
 
 import argparse
+import asyncio
 import json
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,17 +41,17 @@ class Result:
 class Run:
     """One run against one server."""
 
-    client: httpx2.Client
+    client: httpx2.AsyncClient
     templates: Mapping[str, Any]
     variables: dict[str, str]
     made: list[str] = field(default_factory=list)
 
-    def probe(self, number: int, expectation: Mapping[str, Any]) -> Result:
+    async def probe(self, number: int, expectation: Mapping[str, Any]) -> Result:
         self.variables["name"] = f"e{number}-{self.variables['ns'][-5:]}"
         wrong = ""
         for index, step in enumerate(expectation["steps"]):
             try:
-                wrong = self._step(step)
+                wrong = await self._step(step)
             except httpx2.HTTPError as error:
                 wrong = f"{type(error).__name__}: {error}"
             if wrong:
@@ -58,22 +59,22 @@ class Run:
                 break
         return Result(name=expectation["name"], tags=tuple(expectation["tags"]), wrong=wrong)
 
-    def _step(self, step: Mapping[str, Any]) -> str:
+    async def _step(self, step: Mapping[str, Any]) -> str:
         if "watch" in step:
-            return self._watch(step)
+            return await self._watch(step)
         end = time.monotonic() + step.get("within", 0)
         while True:
-            answer = self._send(step)
+            answer = await self._send(step)
             wrong = self._compare(step.get("expect", {}), answer)
             if not wrong or time.monotonic() >= end:
                 break
-            time.sleep(0.1)
+            await asyncio.sleep(0.1)
         if not wrong:
             for name, path in step.get("save", {}).items():
                 self.variables[name] = str(_at(_body(answer), path))
         return wrong
 
-    def _send(self, step: Mapping[str, Any]) -> httpx2.Response:
+    async def _send(self, step: Mapping[str, Any]) -> httpx2.Response:
         path = self._filled(step["path"])
         method = step["do"]
         body: Any = None
@@ -83,7 +84,7 @@ class Run:
             body = step["body"]
         content = step.get("text") if body is None else json.dumps(self._filled(body))
         kind = _TYPES[step.get("as", "merge" if method == "PATCH" else "json")]
-        answer = self.client.request(
+        answer = await self.client.request(
             method,
             path,
             params=self._filled(step.get("query", {})),
@@ -94,15 +95,15 @@ class Run:
             self.made.append(path if method == "PATCH" else f"{path}/{_at(_body(answer), 'metadata/name')}")
         return answer
 
-    def _watch(self, step: Mapping[str, Any]) -> str:
+    async def _watch(self, step: Mapping[str, Any]) -> str:
         wanted = [list(each) for each in self._filled(step["events"])]
         query = {"watch": "true", "timeoutSeconds": "20", **self._filled(step.get("query", {}))}
         found: list[list[str]] = []
-        with self.client.stream("GET", self._filled(step["watch"]), params=query, timeout=30) as answer:
+        async with self.client.stream("GET", self._filled(step["watch"]), params=query, timeout=30) as answer:
             if answer.status_code != 200:
-                answer.read()
+                await answer.aread()
                 return f"watch answered {answer.status_code}: {answer.text[:200]}"
-            for line in answer.iter_lines():
+            async for line in answer.aiter_lines():
                 event = json.loads(line)
                 if event["type"] == "BOOKMARK":
                     continue
@@ -157,12 +158,12 @@ class Run:
             return {self._filled(key): self._filled(each) for key, each in value.items()}
         return value
 
-    def clean(self) -> None:
+    async def clean(self) -> None:
         """Take away what the run made, finalizers first."""
         for path in reversed(self.made):
             patch = {"metadata": {"finalizers": None}}
-            self.client.patch(path, content=json.dumps(patch), headers={"content-type": _TYPES["merge"]})
-            self.client.delete(path)
+            await self.client.patch(path, content=json.dumps(patch), headers={"content-type": _TYPES["merge"]})
+            await self.client.delete(path)
 
 
 def load() -> list[dict[str, Any]]:
@@ -171,7 +172,7 @@ def load() -> list[dict[str, Any]]:
     return [each for path in files for each in yaml.safe_load(path.read_text(encoding="utf-8"))]
 
 
-def run(client: httpx2.Client, tags: frozenset[str]) -> Iterator[Result]:
+async def run(client: httpx2.AsyncClient, tags: frozenset[str]) -> AsyncGenerator[Result]:
     """Yield the result of every expectation whose tags are all in `tags`."""
     mark = secrets.token_hex(3)
     namespace, group = f"expect-{mark}", f"{mark}.expectations.test"
@@ -198,15 +199,16 @@ def run(client: httpx2.Client, tags: frozenset[str]) -> Iterator[Result]:
         {"do": "GET", "path": "$things", "within": 10, "expect": {"status": 200}},
     ]
     try:
-        for result in (this.probe(0, {"name": "prepare", "tags": [], "steps": [step]}) for step in prepared):
+        for step in prepared:
+            result = await this.probe(0, {"name": "prepare", "tags": [], "steps": [step]})
             if result.wrong:
                 yield result
                 return
         for number, expectation in enumerate(load(), start=1):
             if tags.issuperset(expectation["tags"]):
-                yield this.probe(number, expectation)
+                yield await this.probe(number, expectation)
     finally:
-        this.clean()
+        await this.clean()
 
 
 def _body(answer: httpx2.Response) -> Any:
@@ -248,7 +250,7 @@ def _merged(target: Any, patch: Any) -> Any:
     return result
 
 
-def main() -> int:
+async def main() -> int:
     """Print what differs, and return 1 when anything does."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
@@ -257,15 +259,15 @@ def main() -> int:
     parser.add_argument("--tag", action="append", default=[])
     arguments = parser.parse_args()
     differing = 0
-    with httpx2.Client(
+    async with httpx2.AsyncClient(
         base_url=arguments.url,
         headers={"authorization": f"Bearer {arguments.token}"},
         verify=arguments.ca or True,
         trust_env=False,
         timeout=30,
     ) as client:
-        version = client.get("/version").json()["gitVersion"]
-        for result in run(client, frozenset(arguments.tag or ["api", "controllers"])):
+        version = (await client.get("/version")).json()["gitVersion"]
+        async for result in run(client, frozenset(arguments.tag or ["api", "controllers"])):
             if result.wrong:
                 differing += 1
                 print(f"{version} {result.name}: {result.wrong}")
@@ -273,4 +275,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asyncio.run(main()))

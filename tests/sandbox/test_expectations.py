@@ -1,7 +1,5 @@
 """The sandbox is asked what a real API server was asked."""
 
-import asyncio
-
 import httpx2
 import pytest
 
@@ -12,12 +10,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_sandbox_answers_as_a_real_cluster_does(cluster: Cluster) -> None:
-    def asked() -> list[runner.Result]:
-        headers = {"authorization": f"Bearer {cluster.token}"}
-        with httpx2.Client(base_url=cluster.url, headers=headers, trust_env=False, timeout=30) as client:
-            return list(runner.run(client, frozenset({"api", "controllers"})))
-
-    results = await asyncio.to_thread(asked)
+    headers = {"authorization": f"Bearer {cluster.token}"}
+    async with httpx2.AsyncClient(base_url=cluster.url, headers=headers, trust_env=False, timeout=30) as client:
+        results = [result async for result in runner.run(client, frozenset({"api", "controllers"}))]
 
     assert len(results) == len(runner.load())
     assert [(result.name, result.wrong) for result in results if result.wrong] == []
