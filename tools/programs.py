@@ -274,7 +274,7 @@ def go_setting(go: str, name: str, environment: Mapping[str, str]) -> str:
 
 
 def module_directory(pinned_by: str, module: str, *, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the files of a module that tools/`pinned_by` pins, downloaded if they are not there and checked by hash."""
+    """Return the directory of a module that tools/`pinned_by` pins; downloaded and checked by hash if need be."""
     settings = go_environment(environment, places.cache_directory(environment))
     go = find_go(next(each for each in PROGRAMS if each.module == pinned_by), settings)
     answer = subprocess.run(

@@ -81,7 +81,7 @@ def _programs() -> Iterator[str]:
 def _space() -> Iterator[str]:
     free = shutil.disk_usage(places.STATE.parent).free // 2**20
     if free < DISK_MEGABYTES:
-        yield f"{places.STATE.parent} has {free} MiB free; {DISK_MEGABYTES} are needed, since kubelet evicts pods early."
+        yield f"{places.STATE.parent} has {free} MiB free; {DISK_MEGABYTES} are needed."
     available = re.findall(r"^MemAvailable:\s*(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
     if available and int(available[0]) // 2**10 < MEMORY_MEGABYTES:
         yield f"{int(available[0]) // 2**10} MiB of memory are available; {MEMORY_MEGABYTES} are needed."

@@ -1,4 +1,4 @@
-"""The tests of this directory need the real cluster of `make e2e` (or of `make cluster`, see docs/how-to/cluster.md)."""
+"""The tests of this directory need the real cluster of `make e2e`."""
 
 import os
 from collections.abc import AsyncGenerator, Iterator
@@ -27,9 +27,9 @@ async def kube(kubeconfig: Path) -> AsyncGenerator[Kube]:
 
 @pytest.fixture
 def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return a namespace of the test's own; it is taken away with all that is in it."""
+    """Return a namespace of the test's own; its deletion is begun afterwards, and waited for by nobody."""
     name = f"e2e-{os.urandom(4).hex()}"
     kubectl("create", "namespace", name)
     kubectl("label", "namespace", name, f"test={request.node.name.replace('[', '-').replace(']', '')[:63].strip('-_')}")
     yield name
-    kubectl("delete", "namespace", name, "--timeout=60s")
+    kubectl("delete", "namespace", name, "--wait=false")

@@ -163,9 +163,7 @@ class Controller:
                     context.abort(grpc.StatusCode.NOT_FOUND, f"there is no volume {source}")
                     raise AssertionError  # abort has raised; the types do not say so
                 now = time.time_ns()
-                snapshot = Stored(
-                    identity=identity, bytes_size=volume.bytes_size, made_nanoseconds=now, source=source
-                )
+                snapshot = Stored(identity=identity, bytes_size=volume.bytes_size, made_nanoseconds=now, source=source)
                 snapshots.create(snapshot, self._volumes.data(source))
             elif snapshot.source != source:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{request.name} exists of another volume")

@@ -78,10 +78,14 @@ class Collector:
                 self._store.amend(self._store.kind_named("Namespace"), "", name, {"spec": {"finalizers": None}})
 
     def _release_claims(self) -> None:
-        """Take pvc-protection off claims that are being deleted and that no running pod mounts."""
+        """Keep pvc-protection on claims, and take it off when they are being deleted and no running pod mounts them."""
         kind = self._store.kind_named("PersistentVolumeClaim")
         for claim in self._store.all("PersistentVolumeClaim"):
-            if "deletionTimestamp" in claim["metadata"] and not self._is_mounted(claim):
+            finalizers = claim["metadata"].get("finalizers") or []
+            if "deletionTimestamp" not in claim["metadata"]:
+                if CLAIM_FINALIZER not in finalizers:
+                    self._amend(kind, claim, {"finalizers": [*finalizers, CLAIM_FINALIZER]})
+            elif not self._is_mounted(claim):
                 self._let_go(kind, claim, CLAIM_FINALIZER)
 
     def _is_mounted(self, claim: Json) -> bool:

@@ -4,7 +4,7 @@ A field is a path in the notation of FieldsV1: `f:` a member, `k:` an item of a 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,15 +65,28 @@ def applied(kind: Kind, live: Json | None, wanted: Json, writer: Writer, *, forc
         raise conflict(f"Apply failed with {len(causes)} conflict(s)", causes)
     result: Json = _merge(kind.schema, live or {}, wanted)
     others = frozenset[Path]().union(*(paths for owner, paths in sets.items() if owner != writer))
-    for path in sorted(sets.get(writer, frozenset()) - mine.keys() - others, key=_items_first):
+    owned = others | mine.keys()
+    for path in sorted(sets.get(writer, frozenset()) - owned, key=_items_first):
         if not any(other[: len(path) - 1] == path[:-1] for other in others if path[-1] == _SELF):
-            _remove(result, path[:-1] if path[-1] == _SELF else path)
+            _remove(result, _left(path[:-1] if path[-1] == _SELF else path, owned))
     sets[writer] = frozenset(mine)
     result["metadata"] = {
         **result.get("metadata", {}),
         "managedFields": _written(kind, sets, _read(live), live, time),
     }
     return result
+
+
+def _left(path: Path, owned: Set[Path]) -> Path:
+    """Return the outermost field around `path` in which nobody owns anything: it goes as a whole.
+
+    What admission put into it goes too, since that is nobody's: the last finalizer of an applier takes the protection
+    of a claim with it, until a controller puts it back.
+    """
+    for end in range(2, len(path)):
+        if not any(each[:end] == path[:end] for each in owned):
+            return path[:end]
+    return path
 
 
 def leaves(kind: Kind, item: Json) -> Iterator[tuple[Path, Any]]:
