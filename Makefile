@@ -64,6 +64,7 @@ cluster-down: ## take that cluster away, also one that crashed
 
 e2e: setup-cluster ## the end-to-end tests in such a cluster, which is taken away afterwards
 	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest $(ARGS) tests/e2e
+	@$(BIN)/python -m tests.cluster run $(BIN)/python -m tests.cluster.crash
 
 fmt: setup-python ## format and repair what can be repaired
 	$(BIN)/ruff format .

@@ -161,7 +161,7 @@ def _kill_pods() -> None:
         pids = {int(pid) for path in _pod_cgroups() for pid in (path / "cgroup.procs").read_text().split()}
         if not pids:
             return
-        processes.kill_all(pids, ours=lambda pid: PODS in Path(f"/proc/{pid}/cgroup").read_text())
+        processes.kill_pids(pids, ours=lambda pid: PODS in Path(f"/proc/{pid}/cgroup").read_text())
 
 
 def _unmount() -> None:

@@ -41,21 +41,20 @@ def start(daemon: Daemon) -> None:
     known = {"argv": daemon.argv, "environment": dict(daemon.environment)}
     (DAEMONS / f"{daemon.name}.json").write_text(json.dumps(known))
     with (places.LOGS / f"{daemon.name}.log").open("ab") as log:
-        subprocess.Popen(
-            daemon.argv,
+        subprocess.run(
+            ("setsid", "--fork", *daemon.argv),  # nobody's child, since it outlives whoever starts it
             cwd="/",
             env={**os.environ, **daemon.environment, MARK: daemon.name},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            check=True,
         )
 
 
 def start_again(name: str) -> None:
     """Start a daemon as it was started before."""
-    known = json.loads((DAEMONS / f"{name}.json").read_text())
-    start(Daemon(name=name, argv=tuple(known["argv"]), environment=known["environment"]))
+    start(_known(name))
 
 
 def names() -> Sequence[str]:
@@ -73,21 +72,32 @@ def running() -> Mapping[str, list[int]]:
     return found
 
 
+def ended() -> Sequence[str]:
+    """Return the daemons that were started and run no more, though something that they started may."""
+    commands = {_command(pid) for pid in _all_running()}
+    return [name for name in names() if _known(name).argv not in commands]
+
+
 def end(chosen: Iterable[str], *, grace: timedelta) -> None:
     """End the daemons: ask all of them, wait, kill what is left."""
-    wanted = frozenset(chosen)
+    wanted = {_known(name).argv for name in set(chosen) & set(names())}
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, timedelta(seconds=10))):
-        pids = (pid for name, pids in running().items() if name in wanted for pid in pids)
-        with _held(pids, lambda pid: _daemon_of(pid) in wanted) as handles:
+        with _held(_all_running(), lambda pid: _command(pid) in wanted) as handles:
             _signal(handles, number, patience)
 
 
+def kill_all() -> None:
+    """Kill all daemons and what they have started: the shims of containerd heed no other signal."""
+    kill_pids(_all_running(), ours=lambda pid: _daemon_of(pid) is not None)
+
+
 def kill(name: str) -> None:
-    """Kill a daemon at once, as a crash does."""
-    end((name,), grace=timedelta(0))
+    """Kill a daemon at once, as a crash does; what it has started lives on."""
+    argv = _known(name).argv
+    kill_pids(running().get(name, ()), ours=lambda pid: _command(pid) == argv)
 
 
-def kill_all(pids: Iterable[int], *, ours: Callable[[int], bool]) -> None:
+def kill_pids(pids: Iterable[int], *, ours: Callable[[int], bool]) -> None:
     """Kill those of the processes that are ours, and wait until they are dead."""
     with _held(pids, ours) as handles:
         _signal(handles, signal.SIGKILL, timedelta(seconds=10))
@@ -97,7 +107,7 @@ def until(true: Callable[[], bool], *, within: timedelta, what: str) -> None:
     """Wait until something is true; raise ClusterError, naming daemons that have ended, when it does not become so."""
     deadline = time.monotonic() + within.total_seconds()
     while not true():
-        gone = sorted(set(names()) - set(running()))
+        gone = ended()
         if gone or time.monotonic() > deadline:
             why = f"{', '.join(gone)} ended" if gone else f"not within {within.total_seconds():g} s"
             logs = [_tail(places.LOGS / f"{name}.log") for name in gone]
@@ -108,6 +118,10 @@ def until(true: Callable[[], bool], *, within: timedelta, what: str) -> None:
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return "\n".join(f"    {line[:300]}" for line in lines[-8:])
+
+
+def _all_running() -> Sequence[int]:
+    return [pid for pids in running().values() for pid in pids]
 
 
 @contextlib.contextmanager
@@ -153,6 +167,18 @@ def _daemon_of(pid: int) -> str | None:
             if setting.startswith(f"{MARK}=".encode()):
                 return setting.partition(b"=")[2].decode()
     return None
+
+
+def _known(name: str) -> Daemon:
+    known = json.loads((DAEMONS / f"{name}.json").read_text())
+    return Daemon(name=name, argv=tuple(known["argv"]), environment=known["environment"])
+
+
+def _command(pid: int) -> tuple[str, ...]:
+    try:
+        return tuple(Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0"))
+    except OSError:
+        return ()
 
 
 def _state(pid: int) -> str:

@@ -1,11 +1,12 @@
 """The cluster that all other tests here stand on does what clusters do."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.cluster import places
+from tests.cluster import nodes, places, processes
 from tests.cluster.kubectl import ask, kubectl
 
 WRITE = "echo one > /data/file"
@@ -48,7 +49,8 @@ class Namespace:
             kubectl("apply", f"--namespace={self._name}", "--filename=-", text=json.dumps(each))
 
     def wait(self, what: str, condition: str) -> None:
-        kubectl("wait", f"--namespace={self._name}", f"--for={condition}", what, "--timeout=60s")
+        everything = ("--all",) if "/" not in what else ()
+        kubectl("wait", f"--namespace={self._name}", f"--for={condition}", what, *everything, "--timeout=60s")
 
     def run(self, manifest: dict[str, Any]) -> str:
         """Run a Job to its end and return what it printed."""
@@ -122,6 +124,35 @@ def test_a_claim_whose_source_nobody_fills_waits(here: Namespace) -> None:
 def test_a_pod_reaches_the_api_server_by_its_service(here: Namespace) -> None:
     command = "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT < /dev/null && echo reached"
     assert here.run(job("caller", command)) == "reached\n"
+
+
+@pytest.mark.parametrize("name", ["apiserver", "kubelet", "driver-directory"])
+def test_a_daemon_that_was_killed_goes_on_when_it_is_started_again(here: Namespace, name: str) -> None:
+    processes.kill(name)
+    assert name in processes.ended()
+    processes.start_again(name)
+    within = timedelta(seconds=60)
+    processes.until(lambda: ask("get", "--raw", "/readyz").returncode == 0, within=within, what="the API server")
+    if name == "driver-directory":
+        # A sidecar ends when its driver does, some only when they next need it.
+        for sidecar in ("provisioner-directory", "snapshotter-directory"):
+            processes.kill(sidecar)
+            processes.start_again(sidecar)
+    here.apply(claim("data"))
+    assert here.run(job("writer", f"{WRITE} && cat /data/file", claim="data")) == "one\n"
+
+
+def test_a_second_node_is_chosen_and_its_loss_is_seen(here: Namespace) -> None:
+    with nodes.second_node() as second:
+        kubectl("wait", "--for=condition=Ready", f"node/{second.name}", "--timeout=30s")
+        here.apply(claim("data"))
+        here.apply(job("there", "true", claim="data", nodeSelector={"kubernetes.io/hostname": second.name}))
+        here.wait("pvc/data", "jsonpath={.status.phase}=Bound")
+        chosen = here.show("pvc/data", ".metadata.annotations.volume\\.kubernetes\\.io/selected-node")
+        assert chosen == second.name
+        here.wait("pods", f"jsonpath={{.spec.nodeName}}={second.name}")
+        second.fall_silent()
+        kubectl("wait", "--for=condition=Ready=Unknown", f"node/{second.name}", "--timeout=90s")
 
 
 def test_a_user_without_rights_is_refused(namespace: str) -> None:

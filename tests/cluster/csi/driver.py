@@ -108,11 +108,9 @@ class Controller:
                 self._volumes.create(volume, content)
             elif volume.bytes_size < asked.required_bytes or 0 < asked.limit_bytes < volume.bytes_size:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{request.name} exists with another size")
-        made = self._csi.Volume(
-            volume_id=identity,
-            capacity_bytes=volume.bytes_size,
-            accessible_topology=[{"segments": self._topology}],
-        )
+        wanted = request.accessibility_requirements
+        place = next(iter((*wanted.preferred, *wanted.requisite)), {"segments": self._topology})
+        made = self._csi.Volume(volume_id=identity, capacity_bytes=volume.bytes_size, accessible_topology=[place])
         if request.HasField("volume_content_source"):
             made.content_source.CopyFrom(request.volume_content_source)  # else the provisioner deletes the volume
         return self._csi.CreateVolumeResponse(volume=made)
