@@ -29,7 +29,7 @@ setup: ## get everything: packages in .venv, kopia, restic and the S3 server of 
 
 # The programs of the real cluster: ten minutes to build, once.
 setup-cluster:
-	$(call set_up,kopia restic versitygw csi-provisioner csi-sanity csi-snapshotter kube-apiserver \
+	$(call set_up,kopia restic versitygw csi-provisioner csi-sanity csi-snapshotter etcd kube-apiserver \
 	  kube-controller-manager kube-proxy kube-scheduler kubectl kubelet local-path-provisioner snapshot-controller)
 
 setup-demo:

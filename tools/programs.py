@@ -65,7 +65,8 @@ PROGRAMS = (
     alone("kopia", "0.23.1", "github.com/kopia/kopia", "--version"),
     alone("restic", "0.19.1", "github.com/restic/restic/cmd/restic", "version"),
     alone("versitygw", "1.8.0", "github.com/versity/versitygw/cmd/versitygw"),
-    # The cluster of the end-to-end tests.
+    # The cluster of the end-to-end tests. Debian's etcd is too old for the API server's consistent watches.
+    alone("etcd", "3.6.11", "go.etcd.io/etcd/server/v3"),
     kubernetes("kube-apiserver"),
     kubernetes("kube-controller-manager"),
     kubernetes("kube-scheduler"),

@@ -1,4 +1,4 @@
-"""The command: `python -m tests.cluster up | down | status | run COMMAND…`."""
+"""The command: `python -m tests.cluster up | down | status | image | run COMMAND…`."""
 
 import argparse
 import signal
@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 from tests.cluster import lifecycle, places
 from tests.cluster.trouble import ClusterError
+from tools.progress import SetupError
 
 
 def main() -> int:
     """Do what is asked and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description="A real Kubernetes, for tests.")
-    parser.add_argument("action", choices=("up", "down", "status", "run"))
+    parser.add_argument("action", choices=("up", "down", "status", "image", "run"))
     parser.add_argument("command", nargs=argparse.REMAINDER, help="for run: what is run while the cluster is there")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -31,9 +32,15 @@ def main() -> int:
                 start(say)
                 print(f"export KUBECONFIG={places.KUBECONFIG}")
                 return 0
+            case "image":
+                from tests.cluster import images
+
+                images.bring_holdfast()
+                say(f"✓ {places.HOLDFAST_IMAGE} is what the checkout is")
+                return 0
             case _:
                 return run(options.command, say)
-    except ClusterError as problem:
+    except (ClusterError, SetupError) as problem:
         print(f"✗ {problem}", file=sys.stderr)
         return 1
 

@@ -49,7 +49,7 @@ def etcd() -> Daemon:
         "log-level": "warn",
     }
     # Nothing outlives the machine, so nothing need be synced: a start is seconds faster.
-    return Daemon(name="etcd", argv=("etcd", *_flags(options), "--unsafe-no-fsync"))
+    return Daemon(name="etcd", argv=(_program("etcd"), *_flags(options), "--unsafe-no-fsync"))
 
 
 def apiserver() -> Daemon:

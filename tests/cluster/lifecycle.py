@@ -2,13 +2,10 @@
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from tests.cluster import machine, places, processes
@@ -39,7 +36,7 @@ def is_up() -> bool:
 
 def up(say: Say) -> None:
     """Start a cluster, or say that it runs; what is left of an earlier one is taken away first."""
-    from tests.cluster import control, requirements, storage
+    from tests.cluster import control, images, requirements, storage
     from tests.cluster.kubectl import ask, kubectl
 
     if is_up():
@@ -60,7 +57,8 @@ def up(say: Say) -> None:
     storage.write_protocols()
     for name, snapshots in ((places.DRIVER, True), (places.PLAIN_DRIVER, False)):
         processes.start(storage.driver(name, snapshots=snapshots))
-    import_images()
+    images.bring_toolbox()
+    images.bring_holdfast()
     say("images are in place")
     processes.until(lambda: ask("get", "--raw", "/readyz").returncode == 0, within=_START, what="the API server")
     say("the API server answers")
@@ -108,37 +106,6 @@ def _make_bridge() -> None:
         f"link set {places.BRIDGE} up",
     ):
         subprocess.run(("ip", *command.split()), check=True)
-
-
-def import_images() -> None:
-    """Give containerd the images, since there is no registry."""
-    from tools.image import archive
-
-    with tempfile.TemporaryDirectory(dir=places.STATE) as directory:
-        programs = Path(directory, "toolbox", "bin")
-        programs.mkdir(parents=True)
-        busybox = shutil.which("busybox")
-        assert busybox is not None  # requirements.py has seen it
-        shutil.copy(busybox, programs / "busybox")
-        listed = subprocess.run((busybox, "--list"), capture_output=True, text=True, check=True).stdout
-        for name in set(listed.split()) - {"busybox"}:
-            (programs / name).symlink_to("busybox")
-        (programs.parent / "tmp").mkdir()
-        (programs.parent / "tmp").chmod(0o1777)
-        target = Path(directory, "toolbox.tar")
-        # As the sandbox of a pod it has to do nothing, for ever.
-        settings = {"Cmd": ["/bin/sleep", "2147483647"], "Env": ["PATH=/bin"]}
-        archive.write(places.TOOLBOX_IMAGE, target, layers=[programs.parent], settings=settings)
-        import_image(target)
-
-
-def import_image(archive: Path) -> None:
-    """Let pods use the image of an OCI archive."""
-    argv = ("ctr", f"--address={places.CONTAINERD}", "--namespace=k8s.io", "images", "import", str(archive))
-    processes.until(places.CONTAINERD.exists, within=_START, what="containerd")
-    answer = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
-        raise ClusterError(f"{archive.name} cannot be imported: {answer.stderr.strip()}")
 
 
 def _write_local_path_settings() -> None:

@@ -53,6 +53,7 @@ DRIVER: Final = "directory.csi.holdfast.dev"
 PLAIN_DRIVER: Final = "plain.csi.holdfast.dev"
 
 TOOLBOX_IMAGE: Final = "localhost/toolbox:1"  # busybox; also the pod sandbox
+HOLDFAST_IMAGE: Final = "localhost/holdfast:checkout"
 
 
 def driver_socket(driver: str) -> Path:

@@ -23,6 +23,7 @@ from tests.cluster.trouble import ClusterError
 
 MARK: Final = "HOLDFAST_E2E_DAEMON"
 DAEMONS: Final = places.RUN / "daemons"
+_APART: Final = ("setsid", "--fork")  # nobody's child, since a daemon outlives whoever starts it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def start(daemon: Daemon) -> None:
     (DAEMONS / f"{daemon.name}.json").write_text(json.dumps(known))
     with (places.LOGS / f"{daemon.name}.log").open("ab") as log:
         subprocess.run(
-            ("setsid", "--fork", *daemon.argv),  # nobody's child, since it outlives whoever starts it
+            (*_APART, *daemon.argv),
             cwd="/",
             env={**os.environ, **daemon.environment, MARK: daemon.name},
             stdin=subprocess.DEVNULL,
@@ -175,10 +176,12 @@ def _known(name: str) -> Daemon:
 
 
 def _command(pid: int) -> tuple[str, ...]:
+    """Return the argv of a process; that of a daemon also in the moment before it has become it."""
     try:
-        return tuple(Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0"))
+        argv = tuple(Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0"))
     except OSError:
         return ()
+    return argv[len(_APART) :] if argv[: len(_APART)] == _APART else argv
 
 
 def _state(pid: int) -> str:

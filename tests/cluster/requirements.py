@@ -15,8 +15,6 @@ DISK_MEGABYTES: Final = 6000
 MEMORY_MEGABYTES: Final = 2000
 # By Debian package, what is used of it.
 SYSTEM_PROGRAMS: Final = {
-    "etcd-server": "etcd",
-    "etcd-client": "etcdctl",
     "containerd": "containerd",
     "runc": "runc",
     "containernetworking-plugins": str(places.CNI_PROGRAMS / "bridge"),
@@ -28,6 +26,7 @@ SYSTEM_PROGRAMS: Final = {
     "busybox-static": "busybox",
 }
 BUILT_PROGRAMS: Final = (
+    "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",

@@ -7,6 +7,7 @@ from typing import Final
 
 from tests.cluster import places
 from tests.cluster.processes import Daemon
+from tools import programs
 
 # What is published as files of Go modules that tools/kubernetes pins, and used as it is.
 SPECIFICATION: Final = "github.com/container-storage-interface/spec"
@@ -87,6 +88,4 @@ def _short(driver_name: str) -> str:
 
 def module_directory(module: str) -> Path:
     """Return where the files of a Go module are, of the version that tools/kubernetes pins; fetched if need be."""
-    from tools import programs
-
     return programs.module_directory("kubernetes", module)
