@@ -1,4 +1,4 @@
-"""The command: `python -m tests.cluster up | down | status | image | run COMMAND…`."""
+"""The command: `python -m tests.cluster up | down | check | status | image | run COMMAND…`."""
 
 import argparse
 import signal
@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.cluster import lifecycle, places
+from tests.cluster import lifecycle, places, requirements
 from tests.cluster.trouble import ClusterError
 from tools.progress import SetupError
 
@@ -15,7 +15,7 @@ from tools.progress import SetupError
 def main() -> int:
     """Do what is asked and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description="A real Kubernetes, for tests.")
-    parser.add_argument("action", choices=("up", "down", "status", "image", "run"))
+    parser.add_argument("action", choices=("up", "down", "check", "status", "image", "run"))
     parser.add_argument("command", nargs=argparse.REMAINDER, help="for run: what is run while the cluster is there")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -25,6 +25,10 @@ def main() -> int:
             case "status":
                 print("\n".join(lifecycle.status()) or "there is no cluster")
                 return 0 if lifecycle.is_up() else 1
+            case "check":
+                found = [] if lifecycle.is_up() else requirements.problems()
+                print("\n".join(found) or "a cluster can run here")
+                return 1 if found else 0
             case "down":
                 with lifecycle.locked():
                     return end(say)

@@ -45,7 +45,7 @@ def up(say: Say) -> None:
     if places.RECORD.exists():
         say("an earlier cluster did not end well: taking it away")
         down(say)
-    if problems := requirements.problems():
+    if problems := [*requirements.problems(), *requirements.unbuilt()]:
         raise ClusterError("A cluster cannot run here.\n" + "\n".join(f"  - {each}" for each in problems))
     machine.record()
     for directory in (places.STATE, places.RUN, places.KUBELET):

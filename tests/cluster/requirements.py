@@ -52,12 +52,18 @@ CONTROLLERS: Final = ("cpu", "memory", "pids")
 
 
 def problems() -> Sequence[str]:
-    """Return what is in the way, each with what to do; nothing is changed by asking."""
+    """Return what is in the way on this machine, each with what to do; nothing is changed by asking."""
     if os.uname().sysname != "Linux":
         return ["Pods need Linux, and this is " + os.uname().sysname + ". Use a Linux machine or a virtual one."]
     if os.geteuid() != 0:
         return ["It must run as root, on a machine (or a virtual or privileged one) of its own: sudo make cluster"]
     return [*_capabilities(), *_programs(), *_space(), *_cgroups(), *_kernel(), *_others()]
+
+
+def unbuilt() -> Sequence[str]:
+    """Return what must be built before."""
+    missing = [name for name in BUILT_PROGRAMS if not (places.PROGRAMS / name).exists()]
+    return [f"{', '.join(missing)}: not built yet; `make cluster` does it."] if missing else []
 
 
 def _capabilities() -> Iterator[str]:
@@ -72,9 +78,6 @@ def _programs() -> Iterator[str]:
     missing = [package for package, program in SYSTEM_PROGRAMS.items() if shutil.which(program) is None]
     if missing:
         yield f"Programs are missing: apt-get install --no-install-recommends {' '.join(missing)}"
-    unbuilt = [name for name in BUILT_PROGRAMS if not (places.PROGRAMS / name).exists()]
-    if unbuilt:
-        yield f"{', '.join(unbuilt)}: not built yet; `make cluster` does it."
 
 
 def _space() -> Iterator[str]:
