@@ -60,7 +60,7 @@ cluster: setup-cluster ## a real one-node Kubernetes, as root; it stays until ma
 	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster up
 
 cluster-down: ## take that cluster away, also one that crashed
-	@$(BIN)/python -m tests.cluster down
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m tests.cluster down
 
 e2e: setup-cluster ## the end-to-end tests in such a cluster, which is taken away afterwards
 	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest $(ARGS) tests/e2e

@@ -39,6 +39,7 @@ def main() -> int:
             case "image":
                 from tests.cluster import images
 
+                lifecycle.refuse_anothers()
                 images.bring_holdfast()
                 say(f"✓ {places.HOLDFAST_IMAGE} is what the checkout is")
                 return 0

@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from tests.cluster import machine, places, processes
@@ -29,6 +30,13 @@ def locked() -> Iterator[None]:
         yield
 
 
+def refuse_anothers() -> None:
+    """Raise ClusterError when the cluster of this machine belongs to another checkout that is still there."""
+    owner = Path(places.OWNER.read_text()) if places.OWNER.exists() else places.CHECKOUT
+    if owner != places.CHECKOUT and owner.exists() and processes.running():
+        raise ClusterError(f"the cluster of {owner} runs on this machine; `make cluster-down` there ends it")
+
+
 def is_up() -> bool:
     """Say whether the whole cluster runs."""
     return (places.RUN / "ready").exists() and not processes.ended()
@@ -39,17 +47,20 @@ def up(say: Say) -> None:
     from tests.cluster import control, images, requirements, storage
     from tests.cluster.kubectl import ask, kubectl
 
+    refuse_anothers()
     if is_up():
         say("the cluster runs already")
         return
     if places.RECORD.exists():
         say("an earlier cluster did not end well: taking it away")
-        down(say)
+        if left := down(say):
+            raise ClusterError("\n  ".join(("An earlier cluster cannot be taken away whole.", *left)))
     if problems := [*requirements.problems(), *requirements.unbuilt()]:
         raise ClusterError("A cluster cannot run here.\n" + "\n".join(f"  - {each}" for each in problems))
     machine.record()
     for directory in (places.STATE, places.RUN, places.KUBELET):
         directory.mkdir(parents=True)
+    places.OWNER.write_text(str(places.CHECKOUT))
     control.write_keys()
     _make_bridge()
     for daemon in (control.etcd(), control.containerd(), control.apiserver()):
@@ -124,6 +135,7 @@ def _write_local_path_settings() -> None:
 
 def down(say: Say) -> Sequence[str]:
     """Take the cluster away, also one that has crashed; return what is left of it on the machine, or [] if nothing."""
+    refuse_anothers()
     before = machine.recorded()
     if before is None:
         say("there is no cluster")

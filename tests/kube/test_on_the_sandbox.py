@@ -3,31 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast.kube import errors, objects
+from holdfast.kube import objects
 from holdfast.kube.client import Kube
 from holdfast.kube.events import EventType, Recorder
 from holdfast.kube.informer import Informer, State
 from holdfast.kube.lease import Leadership
-from holdfast.kube.objects import CLAIMS, EVENTS, LEASES, NAMESPACES, PROTECTIONS, REPOSITORIES, SECRETS
+from holdfast.kube.objects import CLAIMS, EVENTS, LEASES, NAMESPACES, SECRETS
 from holdfast.kube.pace import Pace
 from holdfast.render import crds
 from holdfast.sandbox.cluster import Cluster
+from tests.kube import portable
 from tests.support.chaos_api import eventually
 
 pytestmark = pytest.mark.anyio
-
-PROTECTION: dict[str, Any] = {
-    "apiVersion": "holdfast.dev/v1alpha1",
-    "kind": "Protection",
-    "metadata": {"name": "data", "namespace": "app", "labels": {"a": "1", "b": "2"}},
-}
 
 
 @asynccontextmanager
@@ -42,60 +36,13 @@ async def sandbox(directory: Path) -> AsyncIterator[tuple[Cluster, Kube]]:
 
 
 def secret(name: str, **metadata: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": "app"} | metadata,
-        "data": {"k": "dg=="},
-    }
+    return portable.secret("app", name, **metadata)
 
 
-async def test_writes_mean_what_they_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", portable.ALL, ids=lambda what: what.__name__)
+async def test_the_client_means_what_it_says(what: portable.Portable, tmp_path: Path) -> None:
     async with sandbox(tmp_path) as (_, kube):
-        made = await kube.apply(PROTECTION)
-        again = await kube.apply(PROTECTION)
-        assert again.metadata.resource_version == made.metadata.resource_version
-        fewer = PROTECTION | {"metadata": PROTECTION["metadata"] | {"labels": {"a": "1"}}}
-        assert (await kube.apply(fewer)).labels == {"a": "1"}
-        status = PROTECTION | {"metadata": {"name": "data", "namespace": "app"}, "status": {"state": "Protected"}}
-        await kube.apply_status(status)
-        read = await kube.get(PROTECTIONS, "data", "app")
-        assert read.status == {"state": "Protected"}
-        assert read.labels == {"a": "1"}
-        stale = {"metadata": {"resourceVersion": made.metadata.resource_version, "labels": {"c": "3"}}}
-        with pytest.raises(errors.Conflict):
-            await kube.patch(PROTECTIONS, "data", "app", stale)
-        with pytest.raises(errors.Conflict):
-            await kube.delete(PROTECTIONS, "data", "app", uid="another")
-        assert await kube.delete(PROTECTIONS, "data", "app", uid=read.metadata.uid) is True
-        assert await kube.delete(PROTECTIONS, "data", "app") is False
-        with pytest.raises(errors.NotFound):
-            await kube.apply_status(status)
-
-
-async def test_refusals_have_their_names(tmp_path: Path) -> None:
-    async with sandbox(tmp_path) as (_, kube):
-        await kube.create(secret("one"))
-        with pytest.raises(errors.AlreadyExists):
-            await kube.create(secret("one"))
-        with pytest.raises(errors.Invalid):
-            await kube.create(secret("Not_A_Name"))
-        with pytest.raises(errors.Invalid):
-            await kube.create(secret("two") | {"colour": "red"})
-        with pytest.raises(errors.NotFound):
-            await kube.get(SECRETS, "absent", "app")
-        nowhere = replace(REPOSITORIES, group="absent.example.org")
-        with pytest.raises(errors.NotServed):
-            await kube.list(nowhere)
-
-
-async def test_more_than_a_page_is_listed_whole(tmp_path: Path) -> None:
-    async with sandbox(tmp_path) as (_, kube):
-        names = [f"s{number:04}" for number in range(600)]
-        for name in names:
-            await kube.create(secret(name, labels={"odd": str(int(name[1:]) % 2)}))
-        assert [item.metadata.name for item in await kube.list(SECRETS, "app")] == names
-        assert len(await kube.list(SECRETS, None, {"odd": "1"})) == 300
+        await what(kube, "app")
 
 
 async def test_an_informer_follows_over_an_outage(tmp_path: Path) -> None:
