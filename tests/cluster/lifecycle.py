@@ -32,9 +32,9 @@ def locked() -> Iterator[None]:
 
 def refuse_anothers() -> None:
     """Raise ClusterError when the cluster of this machine belongs to another checkout that is still there."""
-    owner = Path(places.OWNER.read_text()) if places.OWNER.exists() else places.CHECKOUT
-    if owner != places.CHECKOUT and owner.exists() and processes.running():
-        raise ClusterError(f"the cluster of {owner} runs on this machine; `make cluster-down` there ends it")
+    for owner in processes.checkouts() - {str(places.CHECKOUT)}:
+        if Path(owner).exists():
+            raise ClusterError(f"the cluster of {owner} runs on this machine; `make cluster-down` there ends it")
 
 
 def is_up() -> bool:
@@ -60,7 +60,6 @@ def up(say: Say) -> None:
     machine.record()
     for directory in (places.STATE, places.RUN, places.KUBELET):
         directory.mkdir(parents=True)
-    places.OWNER.write_text(str(places.CHECKOUT))
     control.write_keys()
     _make_bridge()
     for daemon in (control.etcd(), control.containerd(), control.apiserver()):

@@ -8,7 +8,6 @@ RUN: Final = Path("/run/holdfast-e2e")
 LOCK: Final = "\0holdfast-e2e"  # an abstract socket: it ends with its process and leaves no file
 
 RECORD: Final = Path("/var/lib/holdfast-e2e.machine.json")  # outlives an unclean end
-OWNER: Final = RUN / "checkout"  # whose cluster it is
 KEYS: Final = STATE / "keys"
 LOGS: Final = STATE / "logs"
 KUBELET: Final = STATE / "kubelet"

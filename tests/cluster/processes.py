@@ -1,8 +1,8 @@
 """The daemons of the cluster: started, found again and ended without ever touching a stranger.
 
-Each daemon carries its name in its environment, and what it starts (the shims of containerd) inherits that. So they
-are found by /proc alone, whoever started them and whatever was killed meanwhile, and signalled through a pidfd, which
-cannot come to mean another process.
+Each daemon carries its name and checkout in its environment, and what it starts (the shims of containerd) inherits
+that. So they are found by /proc alone, whoever started them and whatever was killed meanwhile, and signalled through
+a pidfd, which cannot come to mean another process.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def start(daemon: Daemon) -> None:
         subprocess.run(
             (*_APART, *daemon.argv),
             cwd="/",
-            env={**os.environ, **daemon.environment, MARK: daemon.name},
+            env={**os.environ, **daemon.environment, MARK: f"{daemon.name} {places.CHECKOUT}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -71,6 +71,12 @@ def running() -> Mapping[str, list[int]]:
         if name is not None and _state(pid) not in ("Z", "X"):
             found.setdefault(name, []).append(pid)
     return found
+
+
+def checkouts() -> frozenset[str]:
+    """Return the checkouts whose daemons run."""
+    marks = (_mark_of(pid) for pid in _all_running())
+    return frozenset(mark.partition(" ")[2] for mark in marks if mark is not None)
 
 
 def ended() -> Sequence[str]:
@@ -163,6 +169,11 @@ def _pids() -> Iterator[int]:
 
 
 def _daemon_of(pid: int) -> str | None:
+    mark = _mark_of(pid)
+    return None if mark is None else mark.partition(" ")[0]
+
+
+def _mark_of(pid: int) -> str | None:
     with contextlib.suppress(OSError):
         for setting in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             if setting.startswith(f"{MARK}=".encode()):

@@ -75,3 +75,12 @@ def test_waiting_ends_when_a_daemon_does_and_shows_its_last_words() -> None:
     processes.start(sleeper("brief", "echo no such option; exit 1"))
     with pytest.raises(ClusterError, match=r"(?s)waited for wonders: brief ended.*no such option"):
         processes.until(lambda: False, within=GRACE, what="wonders")
+
+
+def test_a_daemon_says_of_which_checkout_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert processes.checkouts() == frozenset()
+    processes.start(sleeper("ours"))
+    monkeypatch.setattr(places, "CHECKOUT", tmp_path)
+    processes.start(sleeper("theirs"))
+    processes.until(lambda: len(processes.checkouts()) == 2, within=GRACE, what="both")
+    assert str(tmp_path) in processes.checkouts()
