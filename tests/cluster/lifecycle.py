@@ -15,8 +15,8 @@ from tests.cluster.trouble import ClusterError
 Say = Callable[[str], None]
 
 _START: Final = timedelta(seconds=120)
-# In this order, so that none complains of another's absence; whatever is not named is killed at last.
-_ENDING: Final = (("kubelet", "proxy", "scheduler", "controller-manager"), ("containerd", "apiserver"), ("etcd",))
+# These end last, in this order: an API server with clients drains them for as long as it is let.
+_LAST: Final = (("containerd", "apiserver"), ("etcd",))
 
 
 @contextlib.contextmanager
@@ -139,7 +139,8 @@ def down(say: Say) -> Sequence[str]:
     if before is None:
         say("there is no cluster")
         return []
-    for group in _ENDING:
+    first = set(processes.names()).difference(*_LAST)
+    for group in (first, *_LAST):
         processes.end(group, grace=timedelta(seconds=10))
     processes.kill_all()
     machine.clean(before)
