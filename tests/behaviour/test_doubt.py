@@ -51,6 +51,8 @@ async def healed(town: Town, content: str = "treasure") -> None:
     await town.app_ended("data")
     assert [line async for line in town.kube.logs(APPS, "data", follow=False)] == [content]
     await town.settled()
+    told = await town.told("data", "Restored: The claim is bound: ")
+    assert ("without their owners" in told) is (os.geteuid() != 0)
 
 
 async def test_a_missing_directory_is_waited_for(town: Town) -> None:

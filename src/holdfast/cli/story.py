@@ -5,6 +5,7 @@ that are not ours (`find`, `sha256sum`, in the apps' own pods) to compare the by
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -288,7 +289,8 @@ class Story:
             "P6",
             f"{app} got other data than it had: {before} before, {seen} now",
         )
-        self._say(f"      {app}: {seen.files} files, sha256 {seen.hash}…, modes and owners as before")
+        kept = "modes and owners as before" if os.geteuid() == 0 else "modes as before; owners only root may set"
+        self._say(f"      {app}: {seen.files} files, sha256 {seen.hash}…, {kept}")
 
     # Telling
 

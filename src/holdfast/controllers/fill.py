@@ -23,6 +23,7 @@ from holdfast.model.population import (
 )
 from holdfast.model.repository import Repository
 from holdfast.model.request import AUTO
+from holdfast.model.run import Restored, RunResult
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.verdict import Restore, Verdict
 from holdfast.model.workorder import Restore as RestoreWork
@@ -219,7 +220,8 @@ class Fill:
         empty = snapshot == claims.EMPTY
         known = status.section(status.protection(self.world, self.claim.ref), "restore")
         if known.get("claimUID") != self.claim.uid or known.get("phase") != "Done":
-            reason, message = ("StartedEmpty", "started empty") if empty else ("Restored", f"restored {snapshot}")
+            owners_kept = claims.OWNERS_LEFT_OUT not in self.prime.annotations
+            reason, message = sentences.done(None if empty else snapshot, owners_kept=owners_kept)
             now = status.text(self.world.now())
             await self.tell("Done", reason, message, {"finished": now, "startedEmpty": now if empty else None})
             status.normal(self.world, self.claim.ref, reason, f"The claim is bound: {message}")
@@ -258,6 +260,12 @@ class Fill:
 
     async def tell(self, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:
         await tell(self.world, self.claim, phase, reason, message, more)
+
+
+def filled(result: RunResult) -> Mapping[str, str | None]:
+    """Return the annotations that say that the prime holds its snapshot, and whether without its owners."""
+    left_out = isinstance(result.outcome, Restored) and not result.outcome.owners_kept
+    return {claims.FILLED: result.run, claims.OWNERS_LEFT_OUT: "true" if left_out else None}
 
 
 async def tell(world: World, claim: Claim, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:

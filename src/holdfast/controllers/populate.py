@@ -32,7 +32,6 @@ from holdfast.model.protection import NoPlan
 from holdfast.model.repository import Repository
 from holdfast.model.request import AUTO, RestoreRequest
 from holdfast.model.verdict import Hold, Verdict, Wait
-from holdfast.render import claims
 
 SOON: Final = timedelta(seconds=1)
 LATER: Final = timedelta(seconds=30)
@@ -182,7 +181,7 @@ class Populate:
             case RetryJob():
                 await found.retry(step)
             case MarkFilled():
-                await found.note({claims.FILLED: step.result.run})
+                await found.note(fill.filled(step.result))
             case HandOver():
                 await found.hand_over()
             case Finish():

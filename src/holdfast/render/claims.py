@@ -13,6 +13,7 @@ DECIDED_FOR: Final = names.PREFIX + "decided-for"
 SNAPSHOT: Final = names.PREFIX + "snapshot"
 CONTENT: Final = names.PREFIX + "content"  # files,bytes of the snapshot
 FILLED: Final = names.PREFIX + "filled"
+OWNERS_LEFT_OUT: Final = names.PREFIX + "owners-left-out"
 ATTEMPT: Final = names.PREFIX + "attempt"
 IDENTITY: Final = names.PREFIX + "identity"
 CLAIM: Final = names.PREFIX + "claim"

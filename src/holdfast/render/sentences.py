@@ -67,3 +67,15 @@ def verdict(decided: Restore | StartEmpty) -> tuple[str, str]:
             return "WillStartEmpty", f"Starting empty although there may be backups, as asked: {reason}"
         case StartEmpty():
             return "WillStartEmpty", "There never was a backup of this claim: starting empty"
+
+
+def done(restored: str | None, *, owners_kept: bool) -> tuple[str, str]:
+    """Return the reason and the sentence for a claim that is bound: which snapshot it holds, None for none."""
+    if restored is None:
+        return "StartedEmpty", "started empty"
+    if owners_kept:
+        return "Restored", f"restored {restored}"
+    return "Restored", (
+        f"restored {restored}, its files without their owners: the mover is not root and may not set them, "
+        "so all of them belong to its user"
+    )
