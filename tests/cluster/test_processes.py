@@ -25,7 +25,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     processes.kill_all()
 
 
-def sleeper(name: str, script: str = "exec sleep 1000") -> Daemon:
+def sleeper(name: str, script: str = "sleep 1000; true") -> Daemon:
     return Daemon(name=name, argv=("sh", "-c", f": {name}; {script}"))
 
 

@@ -72,6 +72,7 @@ async def test_a_restore_over_what_a_killed_one_left_is_identical(bench: Bench, 
         await bench.open().restore(saved.identity, saved.snapshot, target, unheard)
     await bench.open().restore(saved.identity, saved.snapshot, target, unheard)
     (target / "notes.txt").write_bytes(b"half")
+    (target / "deep/er/below.bin").chmod(0o600)
     (target / "deep/er/below.bin").write_bytes(b"x" * 5000)
     os.truncate(target / "sparse", 1000)
     (target / "link").unlink()

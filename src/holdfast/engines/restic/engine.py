@@ -168,7 +168,9 @@ class ResticEngine:
             raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.REPOSITORY_FULL)
 
     async def _notes(self, identity: Identity, snapshot: str) -> parse.Notes:
-        return parse.notes(await self._restic.output(identity, argv.snapshot(snapshot)))
+        # A cache of its own: of two processes that make the same one, the second may read what the first has half made.
+        with self._restic.folder() as cache:
+            return parse.notes(await self._restic.output(identity, argv.snapshot(snapshot), cache=cache))
 
     async def _fill(self, identity: Identity, snapshot: str, target: Path, report: Report) -> None:
         _make_directory(target)

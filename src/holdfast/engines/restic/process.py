@@ -85,9 +85,9 @@ class Restic:
         except EngineFailure as error:
             raise ear.reason(error) from error
 
-    async def output(self, identity: Identity, arguments: tuple[str, ...]) -> bytes:
+    async def output(self, identity: Identity, arguments: tuple[str, ...], *, cache: Path | None = None) -> bytes:
         """Return what restic prints; raise EngineFailure when it fails."""
-        finished = await self.run(identity, arguments)
+        finished = await self.run(identity, arguments, cache=cache)
         if finished.exit_code != 0:
             raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.UNKNOWN)
         return finished.stdout
