@@ -10,8 +10,9 @@ SECRETS = ("", "secrets")
 INSTALL = ("render", "install", "--image", "registry.example/holdfast:1", "--start-deadline", "1m")
 
 
-def rendered() -> dict[str, Any]:
-    return {each["kind"]: each for each in yaml.safe_load_all(run(*INSTALL, "--holdfast-namespace", "storage").stdout)}
+def rendered(*more: str) -> dict[str, Any]:
+    text = run(*INSTALL, "--holdfast-namespace", "storage", *more).stdout
+    return {each["kind"]: each for each in yaml.safe_load_all(text)}
 
 
 def rights(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
@@ -36,6 +37,12 @@ def test_no_right_over_all_namespaces_reads_a_secret_starts_a_pod_or_changes_a_c
     assert everywhere["", "persistentvolumeclaims"] == {"get", "list", "watch"}
     assert everywhere["", "namespaces"] == {"get", "list", "watch"}
     assert "*" not in {verb for verbs in everywhere.values() for verb in verbs}
+
+
+def test_pods_are_looked_at_everywhere_only_where_claims_are_held_by_name() -> None:
+    everywhere = rights(rendered("--by-name", "local-path")["ClusterRole"])
+    assert everywhere["", "pods"] == {"list", "watch"}
+    assert {key: verbs for key, verbs in everywhere.items() if key != ("", "pods")} == rights(rendered()["ClusterRole"])
 
 
 def test_rights_on_secrets_and_pods_end_at_the_own_namespace() -> None:

@@ -14,8 +14,11 @@ from holdfast.model.evidence import Absent
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import (
     Adopt,
+    ByName,
+    ChooseNode,
     ClassFacts,
     Discard,
+    EarlierVolume,
     Finish,
     HandOver,
     JobFacts,
@@ -26,6 +29,7 @@ from holdfast.model.population import (
     Nothing,
     PrimeFacts,
     RetryJob,
+    SetAside,
     StartJob,
     Step,
     Taken,
@@ -59,6 +63,7 @@ VOLUME = VolumeFacts(
     claim=ClaimRef(namespace="holdfast", name="fill"),
     claim_uid="prime-uid",
     capacity_bytes=1 << 30,
+    access_modes=("ReadWriteOnce",),
 )
 HANDED = replace(VOLUME, claim=builders.REF, claim_uid="uid-1")
 RUNNING = JobFacts(name="fill-0", state=JobState.RUNNING, ended=None, result=None, failure=None)
@@ -237,6 +242,90 @@ def test_a_claim_being_deleted_is_left_alone() -> None:
     assert step(builders.claim(deleting=True), prime=PRIME, volume=VOLUME) == Nothing()
 
 
+class TestAClaimHeldByName:
+    """Nobody chooses its node, and the name that it waits for must be free."""
+
+    CLAIM = builders.claim(selected_node=None, volume_name="holdfast.apps.data")
+    PLACED = ByName(expected=True, has_consumer=True, node="laptop", choosing=True, obstacle=None, earlier=None)
+    LEFT = EarlierVolume(name="holdfast.apps.data", ours=True, retained=True)
+    GIVEN = replace(HANDED, name="holdfast.apps.data")
+
+    def step(self, by_name: ByName = PLACED, claim: Any = CLAIM, **facts: Any) -> Step:
+        return step(claim, by_name=by_name, **facts)
+
+    @pytest.mark.parametrize(
+        ("changes", "reason", "alarm"),
+        [
+            ({"has_consumer": False}, "WaitForFirstConsumer", False),
+            ({}, "ChoosingNode", False),
+            ({"obstacle": "0/1 nodes are available"}, "ChoosingNode", True),
+            ({"expected": False}, "ClassNotByName", True),
+        ],
+    )
+    def test_waits_for_a_node(self, changes: dict[str, Any], reason: str, alarm: bool) -> None:
+        found = self.step(replace(self.PLACED, node=None, **changes), verdict=RESTORE)
+        assert isinstance(found, Waiting)
+        assert (found.reason, found.alarm) == (reason, alarm)
+
+    def test_has_a_node_chosen_once_it_is_known_what_is_done(self) -> None:
+        unplaced = replace(self.PLACED, node=None, choosing=False)
+        assert self.step(unplaced) == NeedVerdict()
+        assert self.step(unplaced, verdict=EMPTY) == ChooseNode()
+
+    @pytest.mark.parametrize("verdict", [RESTORE, EMPTY])
+    def test_is_filled_on_the_chosen_node(self, verdict: Restore | StartEmpty) -> None:
+        assert self.step(verdict=verdict) == MakePrime(verdict=verdict, size_bytes=1 << 30, node="laptop")
+
+    def test_needs_no_node_where_the_class_is_immediate(self) -> None:
+        immediate = ClassFacts(name="immediate", waits_for_consumer=False)
+        unplaced = replace(self.PLACED, has_consumer=False, node=None, choosing=False)
+        assert isinstance(self.step(unplaced, storage_class=immediate, verdict=RESTORE), MakePrime)
+
+    def test_stays_where_it_is_filled_when_its_pod_is_gone(self) -> None:
+        gone = replace(self.PLACED, has_consumer=False, node=None, choosing=False)
+        assert self.step(gone, prime=PRIME, volume=VOLUME) == StartJob(attempt=0)
+        assert isinstance(self.step(gone, prime=PRIME), Waiting)
+
+    def test_is_placed_again_when_the_provisioner_refuses_the_node(self) -> None:
+        assert isinstance(self.step(prime=replace(PRIME, node=None)), Discard)
+
+    @pytest.mark.parametrize(
+        ("earlier", "expected"),
+        [
+            (None, HandOver(volume="pv-1")),
+            (LEFT, SetAside(volume="holdfast.apps.data")),
+            (replace(LEFT, retained=False), "EarlierVolume"),
+            (replace(LEFT, ours=False), "NameTaken"),
+            (replace(LEFT, ours=False, retained=False), "NameTaken"),
+        ],
+    )
+    def test_gets_the_volume_once_the_name_is_free(self, earlier: EarlierVolume | None, expected: Step | str) -> None:
+        filled = replace(PRIME, filled=True)
+        found = self.step(replace(self.PLACED, earlier=earlier), prime=filled, volume=VOLUME)
+        assert (found.reason if isinstance(found, Waiting) else found) == expected
+
+    @pytest.mark.parametrize("less", [{"capacity_bytes": 1 << 20}, {"access_modes": ("ReadOnlyMany",)}])
+    def test_is_not_given_less_than_it_asked_for(self, less: dict[str, Any]) -> None:
+        found = self.step(prime=replace(PRIME, filled=True), volume=replace(VOLUME, **less))
+        assert isinstance(found, Waiting)
+        assert (found.reason, found.alarm) == ("VolumeMismatch", True)
+
+    def test_is_finished_once_bound(self) -> None:
+        filled, bound = replace(PRIME, filled=True), replace(self.CLAIM, phase=ClaimPhase.BOUND)
+        assert isinstance(self.step(prime=filled, volume=self.GIVEN), Waiting)
+        assert self.step(claim=bound, prime=filled, volume=self.GIVEN) == Finish(volume="holdfast.apps.data")
+        assert self.step(claim=bound, prime=filled, volume=VOLUME) == Taken(volume="holdfast.apps.data")
+
+    def test_created_again_takes_the_offer_over(self) -> None:
+        adopted = replace(PRIME, decided_for="uid-2", filled=True)
+        again = replace(self.CLAIM, uid="uid-2")
+        assert self.step(claim=again, prime=adopted, volume=self.GIVEN) == HandOver(volume="holdfast.apps.data")
+
+
+def test_a_fill_whose_volume_is_gone_is_begun_again() -> None:
+    assert isinstance(step(prime=replace(PRIME, lost=True), volume=None), Discard)
+
+
 primes = st.one_of(
     st.none(),
     st.builds(
@@ -260,14 +349,37 @@ volumes = st.one_of(
 )
 jobs = st.sampled_from([None, RUNNING, DONE, KILLED])
 verdicts: st.SearchStrategy[Verdict | None] = st.sampled_from([None, RESTORE, EMPTY, WAIT])
+held_by_name = st.one_of(
+    st.none(),
+    st.builds(
+        ByName,
+        expected=st.booleans(),
+        has_consumer=st.booleans(),
+        node=st.sampled_from([None, "laptop"]),
+        choosing=st.booleans(),
+        obstacle=st.none(),
+        earlier=st.one_of(
+            st.none(),
+            st.builds(EarlierVolume, name=st.just("holdfast.apps.data"), ours=st.booleans(), retained=st.booleans()),
+        ),
+    ),
+)
 
 
-@given(prime=primes, volume=volumes, job=jobs, verdict=verdicts)
+@given(prime=primes, volume=volumes, job=jobs, verdict=verdicts, by_name=held_by_name)
 def test_nothing_is_handed_over_unless_it_is_filled_or_meant_to_be_empty(
-    prime: PrimeFacts | None, volume: VolumeFacts | None, job: JobFacts | None, verdict: Verdict | None
+    prime: PrimeFacts | None,
+    volume: VolumeFacts | None,
+    job: JobFacts | None,
+    verdict: Verdict | None,
+    by_name: ByName | None,
 ) -> None:
-    found = step(prime=prime, volume=volume, job=job, verdict=verdict)
-    if isinstance(found, HandOver):
+    found = step(prime=prime, volume=volume, job=job, verdict=verdict, by_name=by_name)
+    if isinstance(found, SetAside | HandOver) and by_name is not None and by_name.earlier is not None:
+        assert isinstance(found, SetAside)
+        assert by_name.earlier.ours
+        assert by_name.earlier.retained
+    if isinstance(found, HandOver | SetAside):
         assert prime is not None
         assert prime.filled or prime.snapshot is None
         assert prime.decided_for == "uid-1"

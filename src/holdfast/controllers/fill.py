@@ -5,17 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from holdfast.controllers import runs, status
+from holdfast.controllers import place, runs, status
 from holdfast.controllers.world import World
-from holdfast.decide import capacity
+from holdfast.decide import admission, capacity
 from holdfast.kube import errors, objects, parse
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, Identity
 from holdfast.model.population import (
+    ByName,
     Discard,
     JobFacts,
     MakePrime,
     PrimeFacts,
     RetryJob,
+    SetAside,
     StartJob,
     Taken,
     VolumeFacts,
@@ -34,7 +36,6 @@ log = logging.getLogger(__name__)
 
 TARGET: Final = "/restore/data"
 PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
-BOUND_BY_CONTROLLER: Final = "pv.kubernetes.io/bound-by-controller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Fill:
     name: str
     prime: objects.PersistentVolumeClaim | None
     volume: objects.PersistentVolume | None
+    named: objects.PersistentVolume | None  # what has the reserved name of a claim that is held by name
 
     @classmethod
     def of(cls, world: World, claim: Claim, repository: Repository, identity: Identity, wish: str) -> "Fill":
@@ -57,6 +59,8 @@ class Fill:
         name = names.prime(claim.ref, repository.name, identity, claim.storage_class or "", mode)
         prime = world.informers.claims.get(world.settings.namespace, name)
         volume = world.informers.volumes.get("", prime.spec.volume_name or "") if prime is not None else None
+        by_name = admission.is_held_by_name(claim)
+        named = world.informers.volumes.get("", claim.volume_name or "") if by_name else None
         return cls(
             world=world,
             claim=claim,
@@ -66,9 +70,28 @@ class Fill:
             name=name,
             prime=prime,
             volume=volume,
+            named=named,
         )
 
+    @property
+    def offered(self) -> objects.PersistentVolume | None:
+        """Return the second object of the filled volume, under the reserved name.
+
+        One that was settled is an earlier claim's: its provisioner may be deleting the bytes.
+        """
+        named, prime = self.named, self.prime
+        if named is None or prime is None or named.annotations.get(claims.COPY_OF) != prime.spec.volume_name:
+            return None
+        owner = named.spec.claim_ref
+        is_this_claims = owner is not None and owner.uid == self.claim.uid
+        return named if is_this_claims or claims.RECLAIM_POLICY in named.annotations else None
+
     # Facts
+
+    def by_name(self) -> ByName | None:
+        if not admission.is_held_by_name(self.claim):
+            return None
+        return place.facts(self.world, self.claim, self.named if self.offered is None else None)
 
     def prime_facts(self) -> PrimeFacts | None:
         if self.prime is None:
@@ -85,11 +108,12 @@ class Fill:
             filled=claims.FILLED in annotations,
             attempt=_attempt(self.prime),
             wish=annotations.get(claims.WISH, ""),
+            lost=self.prime.status is not None and self.prime.status.phase == "Lost",
         )
 
     def volume_facts(self) -> VolumeFacts | None:
         """Return the volume once it is the prime's, or was handed over from it; before that it is not there yet."""
-        volume, prime = self.volume, self.prime
+        volume, prime = self.offered or self.volume, self.prime
         owner = volume.spec.claim_ref if volume is not None else None
         if volume is None or prime is None or owner is None:
             return None
@@ -101,6 +125,7 @@ class Fill:
             claim=ClaimRef(namespace=owner.namespace or "", name=owner.name or ""),
             claim_uid=owner.uid,
             capacity_bytes=parse.quantity((volume.spec.capacity or {}).get("storage", "0")),
+            access_modes=tuple(volume.spec.access_modes or ()),
         )
 
     def job_facts(self) -> JobFacts | None:
@@ -116,6 +141,7 @@ class Fill:
     # Steps
 
     async def make_prime(self, step: MakePrime) -> None:
+        pod = place.consumer(self.world, self.claim) if admission.is_held_by_name(self.claim) else None
         manifest = claims.prime_claim(
             self.name,
             self.world.settings.namespace,
@@ -125,6 +151,7 @@ class Fill:
             size_bytes=step.size_bytes,
             node=step.node,
             wish=self.wish,
+            chooser=names.chooser(pod.metadata.uid) if pod is not None else None,
         )
         if not await self._still_asks():
             return
@@ -157,6 +184,7 @@ class Fill:
         annotations = self.prime.annotations
         files, _, content = annotations[claims.CONTENT].partition(",")
         name = names.restore_job(self.name, step.attempt)
+        pod = place.consumer(self.world, self.claim)
         work = RestoreWork(
             identity=self.identity,
             snapshot=annotations[claims.SNAPSHOT],
@@ -172,6 +200,7 @@ class Fill:
             WorkOrder(run=name, repository=pods.access(self.repository), work=work),
             mounts=[pods.Mount(claim=self.name, path=TARGET, read_only=False)],
             node=annotations.get(claims.SELECTED_NODE),
+            tolerations=parse.consumer(pod).tolerations if pod is not None else (),
             labels={names.KIND: "restore"},
             annotations={claims.CLAIM: str(self.claim.ref), claims.PRIME_UID: self.prime.metadata.uid},
         )
@@ -204,7 +233,12 @@ class Fill:
             await clear(self.world, self.prime, self.volume if step.reclaim else None)
 
     async def hand_over(self) -> None:
-        if self.volume is None or not await self._still_asks():
+        if not await self._still_asks():
+            return
+        if admission.is_held_by_name(self.claim):
+            await self._offer()
+            return
+        if self.volume is None:
             return
         now = await self.world.kube.get(objects.VOLUMES, self.volume.metadata.name)
         policy = now.spec.persistent_volume_reclaim_policy or "Delete"
@@ -212,9 +246,47 @@ class Fill:
         body = claims.hand_over(self.claim, policy, noted, now.metadata.resource_version)
         await self.world.kube.patch(objects.VOLUMES, now.metadata.name, None, body)
 
+    async def _offer(self) -> None:
+        """Give the claim a second volume of the name that it waits for.
+
+        It binds at the volume controller's next resync, after 3 to 15 s: only a write to the claim itself would be
+        noticed sooner, and for that we would need the right to change every claim of the cluster.
+        """
+        if self.offered is not None:  # for an earlier claim of this name
+            body = claims.pointed_at(self.claim, self.offered.metadata.resource_version)
+            await self.world.kube.patch(objects.VOLUMES, self.offered.metadata.name, None, body)
+            return
+        if self.volume is None or self.claim.volume_name is None:
+            return
+        name = self.volume.metadata.name
+        whole = await self.world.kube.manifest(objects.VOLUMES, name)
+        await self.world.kube.patch(objects.VOLUMES, name, None, claims.retained(whole, self.claim.volume_name))
+        try:
+            await self.world.kube.create(claims.second_volume(whole, self.claim.volume_name, self.claim))
+        except errors.AlreadyExists:
+            log.info("fill.volume_exists", extra={"claim": str(self.claim.ref), "volume": self.claim.volume_name})
+
+    async def set_aside(self, step: SetAside) -> None:
+        """Give the volume that an earlier claim left a name of its own: its bytes are the user's to delete."""
+        whole = await self.world.kube.manifest(objects.VOLUMES, step.volume)
+        owner, uid = whole["spec"].get("claimRef") or {}, whole["metadata"]["uid"]
+        if owner.get("uid") == self.claim.uid or whole["spec"]["persistentVolumeReclaimPolicy"] != "Retain":
+            return
+        name = names.kept(self.claim.ref, uid)
+        try:
+            await self.world.kube.create(claims.kept_volume(whole, name))
+        except errors.AlreadyExists:
+            log.info("fill.kept_exists", extra={"claim": str(self.claim.ref), "volume": name})
+        await self.world.kube.delete(objects.VOLUMES, step.volume, uid=uid)
+        status.normal(self.world, self.claim.ref, "VolumeKept", f"The volume of an earlier claim is kept as {name}")
+
     async def finish(self) -> None:
-        """The claim is bound to our volume: say so, then give the volume its policy back, then clear the helpers."""
-        if self.prime is None or self.volume is None:
+        """The claim is bound to our volume: say so, then give the volume its policy back, then clear the helpers.
+
+        The prime goes last: it is what leads back here after a crash.
+        """
+        given = self.offered or self.volume
+        if self.prime is None or given is None:
             return
         snapshot = self.prime.annotations.get(claims.SNAPSHOT)
         empty = snapshot == claims.EMPTY
@@ -226,9 +298,12 @@ class Fill:
             await self.tell("Done", reason, message, {"finished": now, "startedEmpty": now if empty else None})
             status.normal(self.world, self.claim.ref, reason, f"The claim is bound: {message}")
             await self._remember(known)
-        noted = self.volume.annotations.get(claims.RECLAIM_POLICY)
+        if given is self.offered and self.volume is not None:  # retained: only the first object goes
+            meta = self.volume.metadata
+            await self.world.kube.delete(objects.VOLUMES, meta.name, uid=meta.uid)
+        noted = given.annotations.get(claims.RECLAIM_POLICY)
         if noted is not None:
-            await self.world.kube.patch(objects.VOLUMES, self.volume.metadata.name, None, claims.settled(noted))
+            await self.world.kube.patch(objects.VOLUMES, given.metadata.name, None, claims.settled(noted))
         await clear(self.world, self.prime, None)
 
     async def _remember(self, known: Mapping[str, Any]) -> None:
@@ -271,8 +346,8 @@ def filled(result: RunResult) -> Mapping[str, str | None]:
 async def tell(world: World, claim: Claim, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:
     """Write how far a claim's data is: on its Protection, and on the Restore that it names."""
     changes = {"phase": phase, "reason": reason, "message": message, "claimUID": claim.uid}
-    if claim.source is not None and claim.source.name != AUTO:
-        item = world.informers.restores.get(claim.ref.namespace, claim.source.name)
+    if (name := admission.request_name(claim)) != AUTO:
+        item = world.informers.restores.get(claim.ref.namespace, name)
         brief = {"phase": phase, "reason": reason, "message": message, "claim": claim.ref.name}
         await status.write(world, objects.RESTORES, item, brief)
     ended = {"finished": None, "startedEmpty": None}
@@ -299,10 +374,46 @@ async def clear(world: World, prime: objects.PersistentVolumeClaim, volume: obje
     """Delete a fill: the Job first, or its pod holds the claim; a volume of ours goes with the claim."""
     meta = prime.metadata
     await _delete_job(world, names.restore_job(meta.name, _attempt(prime)))
+    if (chooser := prime.annotations.get(claims.CHOOSER)) is not None:
+        await _delete_job(world, chooser)
     if volume is not None and _is_provisioned(volume):
-        body = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
-        await world.kube.patch(objects.VOLUMES, volume.metadata.name, None, body)
+        await _reclaim(world, volume)
     await world.kube.delete(objects.CLAIMS, meta.name, meta.namespace, uid=meta.uid)
+
+
+async def _reclaim(world: World, volume: objects.PersistentVolume) -> None:
+    """Let the bytes go with the prime, unless a claim has them under another name: then only this object goes."""
+    meta = volume.metadata
+    now = await world.kube.get(objects.VOLUMES, meta.name)
+    offered = now.annotations.get(claims.OFFERED_AS)
+    if offered is not None and not await _withdraw(world, meta.name, offered):
+        await world.kube.delete(objects.VOLUMES, meta.name, uid=meta.uid)
+        return
+    body = {"metadata": {"uid": meta.uid}, "spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+    await world.kube.patch(objects.VOLUMES, meta.name, None, body)
+
+
+async def _withdraw(world: World, volume: str, offered: str) -> bool:
+    """Delete the second object of a volume; return False when a claim that lives has it."""
+    try:
+        second = await world.kube.get(objects.VOLUMES, offered)
+    except errors.NotFound:
+        return True
+    if second.annotations.get(claims.COPY_OF) != volume:
+        return True
+    owner = second.spec.claim_ref
+    if owner is not None and await _asks(world, owner):
+        return False
+    await world.kube.delete(objects.VOLUMES, offered, uid=second.metadata.uid)
+    return True
+
+
+async def _asks(world: World, owner: objects.ObjectReference) -> bool:
+    try:
+        claim = await world.kube.get(objects.CLAIMS, owner.name or "", owner.namespace)
+    except errors.NotFound:
+        return False
+    return claim.metadata.uid == owner.uid
 
 
 async def clear_abandoned(world: World, prime: objects.PersistentVolumeClaim) -> None:
@@ -332,4 +443,4 @@ def _attempt(prime: objects.PersistentVolumeClaim) -> int:
 
 
 def _is_provisioned(volume: objects.PersistentVolume) -> bool:
-    return PROVISIONED_BY in volume.annotations and BOUND_BY_CONTROLLER not in volume.annotations
+    return PROVISIONED_BY in volume.annotations and claims.BOUND_BY_CONTROLLER not in volume.annotations

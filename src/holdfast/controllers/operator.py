@@ -14,7 +14,8 @@ from holdfast.controllers.populate import Populate
 from holdfast.controllers.protect import Protector
 from holdfast.controllers.repository import Repositories
 from holdfast.controllers.unheld import Unheld
-from holdfast.controllers.world import Informers, World
+from holdfast.controllers.world import Informers, World, used_claims
+from holdfast.decide import admission
 from holdfast.kube import errors, objects
 from holdfast.kube.client import Kube
 from holdfast.kube.events import Recorder
@@ -23,7 +24,7 @@ from holdfast.kube.lease import Leadership
 from holdfast.kube.objects import Key
 from holdfast.model.claim import ClaimRef, Identity
 from holdfast.model.settings import Settings
-from holdfast.render import claims, names
+from holdfast.render import chooser, claims, names
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ async def run(kube: Kube, settings: Settings, clock: Clock, identity: str) -> No
 
 async def control(kube: Kube, settings: Settings, clock: Clock, tasks: asyncio.TaskGroup) -> "Operator":
     """Start informers and controllers in `tasks`; return once every kind has been listed whole."""
-    informers = Informers.of(kube, settings.namespace)
+    informers = Informers.of(kube, settings)
     events = Recorder(kube, now=clock.now)
     world = World(
         kube=kube,
@@ -113,6 +114,7 @@ class Operator:
         informers.restores.add_handler(self._restore_changed)
         informers.jobs.add_listener(self._job_changed)
         informers.pods.add_listener(self._pod_changed)
+        informers.consumers.add_listener(self._consumer_changed)
         self.inventories.on_reading(self._read)
 
     def _claim_changed(self, change: Change[objects.PersistentVolumeClaim]) -> None:
@@ -192,11 +194,17 @@ class Operator:
         if found is not None:
             self._wake_run(found)
 
+    def _consumer_changed(self, change: Change[objects.Pod]) -> None:
+        for text in used_claims(change.new) if change.new is not None else ():
+            claim = self.world.claim(ClaimRef.parse(text))
+            if claim is not None and admission.is_held_by_name(claim):
+                self._wake_claim(text, self.populate)
+
     def _wake_run(self, job: objects.Job) -> None:
         match job.labels.get(names.KIND):
             case "backup":
                 self._wake_claim(job.annotations.get(claims.CLAIM), self.backup)
-            case "restore":
+            case "restore" | chooser.KIND:
                 self._wake_claim(job.annotations.get(claims.CLAIM), self.populate)
             case "initialize":
                 self._wake_repositories()

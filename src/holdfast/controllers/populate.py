@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from holdfast.controllers import fill, status
+from holdfast.controllers import fill, place, status
 from holdfast.controllers.fill import Fill
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.world import World
@@ -14,6 +14,7 @@ from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, Identity
 from holdfast.model.intent import RestoreMode
 from holdfast.model.population import (
     Adopt,
+    ChooseNode,
     ClassFacts,
     Discard,
     Finish,
@@ -23,6 +24,7 @@ from holdfast.model.population import (
     NeedVerdict,
     Nothing,
     RetryJob,
+    SetAside,
     StartJob,
     Step,
     Taken,
@@ -48,7 +50,7 @@ class Order:
 
 
 class Populate:
-    """Fills claims that name a Restore of ours."""
+    """Fills claims that are held: by a Restore of ours that they name, or by the name of a volume."""
 
     def __init__(self, world: World, inventories: Inventories) -> None:
         self._world = world
@@ -67,7 +69,7 @@ class Populate:
         claim = self._world.claim(ref)
         if claim is None or self._world.is_ending(ref.namespace):
             return await self._clear_abandoned(ref)
-        if not admission.is_ours(claim.source):
+        if not admission.is_held(claim):
             return None
         order = self._order(claim)
         if isinstance(order, NoPlan):
@@ -105,7 +107,7 @@ class Populate:
 
     def _request(self, claim: Claim) -> RestoreRequest | NoPlan | None:
         """Return what the Restore that the claim names asks for; None when it names `auto`."""
-        name = claim.source.name if claim.source is not None else AUTO
+        name = admission.request_name(claim)
         if name == AUTO:
             return None
         found = self._world.informers.restores.get(claim.ref.namespace, name)
@@ -154,6 +156,7 @@ class Populate:
             verdict=verdict,
             now=self._world.now(),
             wish=found.wish,
+            by_name=found.by_name(),
         )
 
     # Act
@@ -169,6 +172,8 @@ class Populate:
                 if isinstance(verdict, Wait):
                     self._asked.pop(found.claim.uid, None)
                 return await self._wait(found.claim, step, verdict)
+            case ChooseNode():
+                await place.choose(self._world, found.claim)
             case MakePrime():
                 await found.make_prime(step)
             case Adopt():
@@ -182,6 +187,8 @@ class Populate:
                 await found.retry(step)
             case MarkFilled():
                 await found.note(fill.filled(step.result))
+            case SetAside():
+                await found.set_aside(step)
             case HandOver():
                 await found.hand_over()
             case Finish():

@@ -32,11 +32,13 @@ class Informers:
     restores: Informer[objects.Restore]
     secrets: Informer[objects.Secret]
     pods: Informer[objects.Pod]
+    consumers: Informer[objects.Pod]  # until they have a node; everywhere, where claims are held by name
     jobs: Informer[objects.Job]
 
     @classmethod
-    def of(cls, kube: Kube, namespace: str) -> "Informers":
+    def of(cls, kube: Kube, settings: Settings) -> "Informers":
         """Return informers that have not begun."""
+        namespace = settings.namespace
         informers = cls(
             claims=Informer(kube, objects.CLAIMS),
             volumes=Informer(kube, objects.VOLUMES),
@@ -47,6 +49,7 @@ class Informers:
             restores=Informer(kube, objects.RESTORES),
             secrets=Informer(kube, objects.SECRETS, namespace),
             pods=Informer(kube, objects.PODS, namespace),
+            consumers=Informer(kube, objects.PODS, None if settings.by_name else namespace, fields="spec.nodeName="),
             jobs=Informer(kube, objects.JOBS, namespace),
         )
         informers.claims.index("component", lambda claim: _label(claim, names.COMPONENT))
@@ -54,6 +57,7 @@ class Informers:
         informers.claims.index("history", _history)
         informers.volumes.index("alias-of", _alias_of)
         informers.jobs.index("backup-of", _backup_of)
+        informers.consumers.index("uses", used_claims)
         informers.pods.index("job", lambda pod: _label(pod, "batch.kubernetes.io/job-name"))
         informers.pods.index("hash", lambda pod: _label(pod, names.HASH))
         return informers
@@ -75,6 +79,12 @@ def _history(claim: objects.PersistentVolumeClaim) -> tuple[str, ...]:
     except ValueError:
         return (str(claim.key),)
     return (f"{named.namespace}/{named.claim}",)
+
+
+def used_claims(pod: objects.Pod) -> tuple[str, ...]:
+    """Return `namespace/name` of every claim that the pod uses."""
+    sources = (each.persistent_volume_claim for each in pod.spec.volumes or ())
+    return tuple(f"{pod.metadata.namespace}/{each.claim_name}" for each in sources if each is not None)
 
 
 def _backup_of(job: objects.Job) -> tuple[str, ...]:

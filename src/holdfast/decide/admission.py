@@ -30,7 +30,17 @@ def is_ours(source: DataSource | None) -> bool:
 
 def is_held(claim: Claim) -> bool:
     """Return whether a claim was created under our hold, by reference or by name."""
-    return is_ours(claim.source) or claim.volume_name == reserved(claim.ref.namespace, claim.ref.name)
+    return is_ours(claim.source) or is_held_by_name(claim)
+
+
+def is_held_by_name(claim: Claim) -> bool:
+    """Return whether the claim waits for, or has, the volume that only we make."""
+    return claim.volume_name == reserved(claim.ref.namespace, claim.ref.name)
+
+
+def request_name(claim: Claim) -> str:
+    """Return the name of the Restore that a held claim asks for."""
+    return claim.source.name if claim.source is not None and is_ours(claim.source) else AUTO
 
 
 def on_create(claim: Creation, rule: Rule) -> Admission:

@@ -2,6 +2,9 @@
 
 Every step may have been done before (at-least-once): a crash between any two writes leads back to the same step or
 the next one. The prime belongs to the identity, so a claim that is deleted and re-created takes the fill over.
+
+A claim that is held by name differs in two things: nobody chose a node for it, and it is given a second volume of the
+reserved name, whose name must be free first.
 """
 
 from datetime import datetime, timedelta
@@ -12,6 +15,8 @@ from holdfast.model.claim import Claim, ClaimPhase
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import (
     Adopt,
+    ByName,
+    ChooseNode,
     ClassFacts,
     Discard,
     Finish,
@@ -24,6 +29,7 @@ from holdfast.model.population import (
     Nothing,
     PrimeFacts,
     RetryJob,
+    SetAside,
     StartJob,
     Step,
     Taken,
@@ -47,10 +53,11 @@ def next_step(
     verdict: Verdict | None,
     now: datetime,
     wish: str = "auto",
+    by_name: ByName | None = None,
 ) -> Step:
     """Return the next step; `verdict` is None until evidence was gathered for this very claim.
 
-    `wish` is the restore mode that is asked for now, in words.
+    `wish` is the restore mode that is asked for now, in words; `by_name` None: the claim is held by reference.
     """
     if claim.phase is not ClaimPhase.PENDING:
         return _bound(claim, prime, volume)
@@ -63,14 +70,14 @@ def next_step(
             retry_after=SOON,
         )
     if prime is None:
-        return _without_prime(claim, storage_class, verdict)
+        return _without_prime(claim, storage_class, verdict, by_name)
     if prime.deleting:
         return Waiting(reason="Clearing", detail="an earlier attempt is being cleared away", alarm=False)
     if prime.decided_for != claim.uid:
         return _inherited(claim, prime, volume, verdict)
     if prime.wish != wish and not _is_handed_over(claim, volume):
         return Discard(why=f"{wish} is asked for now, it was made for {prime.wish}")
-    return _filling(claim, storage_class, prime, volume, job, now)
+    return _filling(claim, storage_class, prime, volume, job, now, by_name)
 
 
 def _bound(claim: Claim, prime: PrimeFacts | None, volume: VolumeFacts | None) -> Step:
@@ -83,7 +90,7 @@ def _bound(claim: Claim, prime: PrimeFacts | None, volume: VolumeFacts | None) -
     return Nothing()
 
 
-def _without_prime(claim: Claim, storage_class: ClassFacts, verdict: Verdict | None) -> Step:
+def _without_prime(claim: Claim, storage_class: ClassFacts, verdict: Verdict | None, by_name: ByName | None) -> Step:
     match verdict:
         case None:
             return NeedVerdict()
@@ -93,11 +100,28 @@ def _without_prime(claim: Claim, storage_class: ClassFacts, verdict: Verdict | N
             pass
         case _:
             assert_never(verdict)
-    if storage_class.waits_for_consumer and claim.selected_node is None:
+    node = claim.selected_node if by_name is None else by_name.node
+    if storage_class.waits_for_consumer and node is None:
+        return _unplaced(storage_class, by_name)
+    return MakePrime(verdict=verdict, size_bytes=size_for(claim, verdict), node=node)
+
+
+def _unplaced(storage_class: ClassFacts, by_name: ByName | None) -> Step:
+    if by_name is not None and not by_name.expected:
+        detail = f"it is held by name, and Holdfast was not told so of class {storage_class.name} (HOLDFAST_BY_NAME)"
+        return Waiting(reason="ClassNotByName", detail=detail)
+    if by_name is None or not by_name.has_consumer:
         return Waiting(
             reason="WaitForFirstConsumer", detail="waiting for a pod that uses the claim to be scheduled", alarm=False
         )
-    return MakePrime(verdict=verdict, size_bytes=size_for(claim, verdict), node=claim.selected_node)
+    if not by_name.choosing:
+        return ChooseNode()
+    return Waiting(
+        reason="ChoosingNode",
+        detail=by_name.obstacle or "waiting for the node on which the pod can run",
+        retry_after=SOON,
+        alarm=by_name.obstacle is not None,
+    )
 
 
 def size_for(claim: Claim, verdict: Restore | StartEmpty) -> int:
@@ -135,9 +159,12 @@ def _filling(
     volume: VolumeFacts | None,
     job: JobFacts | None,
     now: datetime,
+    by_name: ByName | None,
 ) -> Step:
+    if prime.lost:
+        return Discard(why="its volume is gone")
     if volume is None:
-        if storage_class.waits_for_consumer and claim.selected_node != prime.node:
+        if storage_class.waits_for_consumer and _is_elsewhere(claim, prime, by_name):
             return Discard(why="the scheduler chose another node")
         return Waiting(reason="Provisioning", detail="waiting for the volume", retry_after=SOON, alarm=False)
     if not volume.provisioned:
@@ -145,8 +172,31 @@ def _filling(
     if prime.snapshot is not None and not prime.filled:
         return _moving(prime, prime.snapshot, job, now)
     if not _is_handed_over(claim, volume):
-        return HandOver(volume=volume.name)
+        return _offer(claim, volume, by_name) if by_name is not None else HandOver(volume=volume.name)
     return Waiting(reason="Binding", detail="waiting for the filled volume to be bound", retry_after=SOON, alarm=False)
+
+
+def _is_elsewhere(claim: Claim, prime: PrimeFacts, by_name: ByName | None) -> bool:
+    """A provisioner that cannot serve a node takes the choice back; by name, nobody else makes another."""
+    return claim.selected_node != prime.node if by_name is None else prime.node is None
+
+
+def _offer(claim: Claim, volume: VolumeFacts, by_name: ByName) -> Step:
+    """Nothing compares a claim with the volume that it names: what does not fit would be bound all the same."""
+    if volume.capacity_bytes < claim.requested_bytes or not set(claim.access_modes) <= set(volume.access_modes):
+        modes = ", ".join(volume.access_modes)
+        detail = f"volume {volume.name} of {volume.capacity_bytes} bytes ({modes}) is less than what was asked for"
+        return Waiting(reason="VolumeMismatch", detail=detail, retry_after=SOON)
+    earlier = by_name.earlier
+    if earlier is None:
+        return HandOver(volume=volume.name)
+    if not earlier.ours:
+        detail = f"volume {earlier.name} was not made by Holdfast and has the name that the claim waits for: delete it"
+        return Waiting(reason="NameTaken", detail=detail, retry_after=SOON)
+    if earlier.retained:
+        return SetAside(volume=earlier.name)
+    detail = f"waiting until volume {earlier.name} of an earlier claim is deleted"
+    return Waiting(reason="EarlierVolume", detail=detail, retry_after=SOON)
 
 
 def _is_handed_over(claim: Claim, volume: VolumeFacts | None) -> bool:

@@ -106,7 +106,11 @@ class Kube:
         return items
 
     async def pages(
-        self, kind: Kind[T], namespace: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        kind: Kind[T],
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        fields: str | None = None,
     ) -> AsyncGenerator[Page[T], None]:
         """Yield all objects in parts, as of one version; raise Gone midway when that version has expired.
 
@@ -114,7 +118,7 @@ class Kube:
         """
         proceed: str | None = None
         while True:
-            parameters = {"limit": str(PAGE_SIZE)} | _selector(labels)
+            parameters = {"limit": str(PAGE_SIZE)} | _selector(labels, fields)
             if proceed:
                 parameters["continue"] = proceed
             page = decode.page(kind, await self._request("GET", kind.path(namespace), parameters))
@@ -132,6 +136,7 @@ class Kube:
         duration: timedelta,
         quiet: timedelta = timedelta(seconds=90),
         labels: Mapping[str, str] | None = None,
+        fields: str | None = None,
         connected: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Yield what happened after `resource_version`; end when the server ends the watch after `duration`.
@@ -139,7 +144,7 @@ class Kube:
         Raises Gone when the version has expired, Unreachable when the stream breaks or is silent for `quiet`
         (bookmarks come every minute). `connected` is called once the server has accepted the watch.
         """
-        parameters = _selector(labels) | {
+        parameters = _selector(labels, fields) | {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
@@ -299,8 +304,9 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         yield rest
 
 
-def _selector(labels: Mapping[str, str] | None) -> dict[str, str]:
-    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
+def _selector(labels: Mapping[str, str] | None, fields: str | None) -> dict[str, str]:
+    wanted = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
+    return wanted | {"fieldSelector": fields} if fields else wanted
 
 
 def _namespace(manifest: Manifest) -> str | None:

@@ -89,6 +89,7 @@ class Informer(Generic[T]):
         namespace: str | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        fields: str | None = None,
         pace: Pace = Pace(first=timedelta(seconds=0.5), longest=timedelta(seconds=30)),  # noqa: B008 # frozen
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -96,6 +97,7 @@ class Informer(Generic[T]):
         self._kube = kube
         self._namespace = namespace
         self._labels = labels
+        self._fields = fields
         self._pace = pace
         self._now = now
         self._objects: dict[Key, T] = {}
@@ -210,7 +212,9 @@ class Informer(Generic[T]):
         found: dict[Key, T] = {}
         broken: dict[Key, Broken] = {}
         version = ""
-        async with contextlib.aclosing(self._kube.pages(self.kind, self._namespace, self._labels)) as pages:
+        async with contextlib.aclosing(
+            self._kube.pages(self.kind, self._namespace, self._labels, self._fields)
+        ) as pages:
             async for page in pages:
                 found.update((item.key, item) for item in page.items)
                 broken.update((each.key or Key("", "?"), each) for each in page.broken)
@@ -243,6 +247,7 @@ class Informer(Generic[T]):
             resource_version=version,
             duration=self._pace.spread(WATCH, 0.1),
             labels=self._labels,
+            fields=self._fields,
             connected=self._connected,
         )
         try:

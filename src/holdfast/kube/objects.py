@@ -211,6 +211,7 @@ class PodVolume(Wire, frozen=True, kw_only=True):
 class Container(Wire, frozen=True, kw_only=True):
     name: str
     image: str | None = None
+    resources: dict[str, Any] | None = None
 
 
 class PodSpec(Wire, frozen=True, kw_only=True):
@@ -218,6 +219,7 @@ class PodSpec(Wire, frozen=True, kw_only=True):
     node_selector: dict[str, str] | None = None
     affinity: dict[str, Any] | None = None
     tolerations: list[dict[str, Any]] | None = None
+    scheduler_name: str | None = None
     volumes: list[PodVolume] | None = None
     containers: list[Container] | None = None
 

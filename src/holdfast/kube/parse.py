@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from holdfast.kube import objects
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, DataSource, Owner
+from holdfast.model.population import Consumer
 from holdfast.model.repository import DirectoryStorage, EngineKind, Grant, Repository, S3Storage, Storage
 
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
@@ -67,6 +68,19 @@ def claim(pvc: objects.PersistentVolumeClaim) -> Claim:
         selected_node=pvc.annotations.get(SELECTED_NODE) or None,
         has_selector=spec.selector is not None,
         deleting=pvc.is_deleting,
+    )
+
+
+def consumer(pod: objects.Pod) -> Consumer:
+    """Return what decides where the pod can run."""
+    spec = pod.spec
+    return Consumer(
+        namespace=pod.metadata.namespace or "",
+        node_selector=spec.node_selector or {},
+        affinity=spec.affinity or {},
+        tolerations=spec.tolerations or (),
+        scheduler=spec.scheduler_name,
+        resources=[each.resources or {} for each in spec.containers or ()],
     )
 
 

@@ -1,8 +1,10 @@
 """Facts about the objects that fill a claim, and the one next step."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from holdfast.model.claim import ClaimRef
 from holdfast.model.failure import Failure
@@ -35,6 +37,7 @@ class PrimeFacts:
     filled: bool
     attempt: int
     wish: str = "auto"
+    lost: bool = False  # its volume is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,44 @@ class VolumeFacts:
     claim: ClaimRef
     claim_uid: str | None
     capacity_bytes: int
+    access_modes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """What the scheduler reads of the pod that uses a claim, as the pod says it."""
+
+    namespace: str
+    node_selector: Mapping[str, str]
+    affinity: Mapping[str, Any]
+    tolerations: Sequence[Mapping[str, Any]]
+    scheduler: str | None
+    resources: Sequence[Mapping[str, Any]]  # of each container
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierVolume:
+    """A volume that has the reserved name and is not from this fill. `retained`: its data is the user's to delete."""
+
+    name: str
+    ours: bool
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByName:
+    """What else is known of a claim that is held by name. `expected`: so are all of its class, and we look for pods.
+
+    No scheduler chooses a node for such a claim; `node` is where a Job that stands for the pod was put. `choosing`:
+    that Job is there, and `obstacle` is what keeps it from being put anywhere.
+    """
+
+    expected: bool
+    has_consumer: bool
+    node: str | None
+    choosing: bool
+    obstacle: str | None
+    earlier: EarlierVolume | None
 
 
 class JobState(StrEnum):
@@ -78,6 +119,11 @@ class Waiting:
     detail: str
     retry_after: timedelta | None = None
     alarm: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseNode:
+    """Have the scheduler put a Job where the pod that uses the claim could run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +166,13 @@ class MarkFilled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Give a volume of an earlier life another name, so that the reserved one is free."""
+
+    volume: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver:
     volume: str
 
@@ -146,12 +199,14 @@ class Nothing:
 Step = (
     NeedVerdict
     | Waiting
+    | ChooseNode
     | MakePrime
     | Adopt
     | Discard
     | StartJob
     | RetryJob
     | MarkFilled
+    | SetAside
     | HandOver
     | Finish
     | Taken

@@ -21,6 +21,10 @@ RECLAIM_POLICY: Final = names.PREFIX + "reclaim-policy"
 PRIME_UID: Final = names.PREFIX + "prime-uid"
 CLAIM_UID: Final = names.PREFIX + "claim-uid"
 VOLUME: Final = names.PREFIX + "volume"
+CHOOSER: Final = names.PREFIX + "chooser"  # the Job that chose the prime's node
+OFFERED_AS: Final = names.PREFIX + "offered-as"  # on a filled volume: its second object, of the reserved name
+COPY_OF: Final = names.PREFIX + "copy-of"  # on that one: the volume whose bytes it names
+BOUND_BY_CONTROLLER: Final = "pv.kubernetes.io/bound-by-controller"
 EMPTY: Final = "none"  # the value of SNAPSHOT for a claim that starts empty
 
 
@@ -34,6 +38,7 @@ def prime_claim(
     size_bytes: int,
     node: str | None,
     wish: str,
+    chooser: str | None = None,
 ) -> dict[str, Any]:
     """Return the claim that is filled: the user's class and modes, pinned to the node that the scheduler chose."""
     annotations = {
@@ -47,6 +52,8 @@ def prime_claim(
         annotations[CONTENT] = f"{snapshot.files},{snapshot.bytes}"
     if node is not None:
         annotations[SELECTED_NODE] = node
+    if chooser is not None:
+        annotations[CHOOSER] = chooser
     spec: dict[str, Any] = {
         "accessModes": list(claim.access_modes),
         "resources": {"requests": {"storage": str(size_bytes)}},
@@ -73,17 +80,76 @@ def hand_over(claim: Claim, reclaim_policy: str, noted_policy: str | None, resou
             "resourceVersion": resource_version,
             "annotations": {RECLAIM_POLICY: noted_policy or reclaim_policy, CLAIM_UID: claim.uid},
         },
-        "spec": {
-            "persistentVolumeReclaimPolicy": "Retain",
-            "claimRef": {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "namespace": claim.ref.namespace,
-                "name": claim.ref.name,
-                "uid": claim.uid,
-                "resourceVersion": None,
-            },
+        "spec": {"persistentVolumeReclaimPolicy": "Retain", "claimRef": _reference(claim) | {"resourceVersion": None}},
+    }
+
+
+def retained(volume: Mapping[str, Any], offered_as: str) -> dict[str, Any]:
+    """Return the merge patch after which the volume's object can go and its bytes stay, its own policy noted."""
+    return {
+        "metadata": {
+            "resourceVersion": volume["metadata"]["resourceVersion"],
+            "annotations": {RECLAIM_POLICY: _own_policy(volume), OFFERED_AS: offered_as},
         },
+        "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+    }
+
+
+def second_volume(volume: Mapping[str, Any], name: str, claim: Claim) -> dict[str, Any]:
+    """Return a second object for the bytes of a filled volume, under the name that the claim waits for.
+
+    All of it is copied: provisioners find the bytes by source, node affinity and annotations when they delete them.
+    """
+    annotations = {
+        RECLAIM_POLICY: _own_policy(volume),
+        COPY_OF: volume["metadata"]["name"],
+        CLAIM_UID: claim.uid,
+    }
+    return _copy(volume, name, "fill", annotations, {"claimRef": _reference(claim)})
+
+
+def kept_volume(volume: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a second object for a volume that a claim of earlier left; still of that claim, so that none takes it."""
+    reference = {key: value for key, value in volume["spec"]["claimRef"].items() if key != "resourceVersion"}
+    return _copy(volume, name, "kept", {}, {"claimRef": reference})
+
+
+def pointed_at(claim: Claim, resource_version: str) -> dict[str, Any]:
+    """Return the merge patch that gives a volume of the reserved name to the claim of today."""
+    return {
+        "metadata": {"resourceVersion": resource_version, "annotations": {CLAIM_UID: claim.uid}},
+        "spec": {"claimRef": _reference(claim) | {"resourceVersion": None}},
+    }
+
+
+def _own_policy(volume: Mapping[str, Any]) -> str:
+    noted: str | None = (volume["metadata"].get("annotations") or {}).get(RECLAIM_POLICY)
+    return noted or volume["spec"]["persistentVolumeReclaimPolicy"]
+
+
+def _copy(
+    volume: Mapping[str, Any], name: str, component: str, annotations: Mapping[str, str], spec: Mapping[str, Any]
+) -> dict[str, Any]:
+    theirs = {
+        key: value
+        for key, value in (volume["metadata"].get("annotations") or {}).items()
+        if not key.startswith(names.PREFIX) and key != BOUND_BY_CONTROLLER
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": names.metadata(name, None, component, annotations={**theirs, **annotations}),
+        "spec": {**volume["spec"], **spec, "persistentVolumeReclaimPolicy": "Retain"},
+    }
+
+
+def _reference(claim: Claim) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": claim.ref.namespace,
+        "name": claim.ref.name,
+        "uid": claim.uid,
     }
 
 

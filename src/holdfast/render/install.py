@@ -23,6 +23,8 @@ EVERYWHERE: Final = (
     ("holdfast.dev", ("protections",), (*_WATCH, "create")),
     ("holdfast.dev", ("repositories/status", "restores/status", "protections/status"), ("patch",)),
 )
+# Only where classes are held by name: the pod that uses such a claim says on which node its volume can be.
+WHERE_BY_NAME: Final = (("", ("pods",), ("list", "watch")),)
 AT_HOME: Final = (
     ("", ("persistentvolumeclaims",), ("create", "patch", "delete")),
     ("", ("secrets",), (*_WATCH, "create", "delete")),
@@ -45,10 +47,11 @@ def namespace(settings: Settings) -> dict[str, Any]:
 def rights(settings: Settings) -> tuple[dict[str, Any], ...]:
     """Return the operator's account and what it may do; movers and readers have no account at all."""
     home = settings.namespace
+    everywhere = EVERYWHERE + (WHERE_BY_NAME if settings.by_name else ())
     account = [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": home}]
     return (
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": names.metadata(OPERATOR, home, "operator")},
-        _rbac("ClusterRole", None, {"rules": _rules(EVERYWHERE)}),
+        _rbac("ClusterRole", None, {"rules": _rules(everywhere)}),
         _rbac("ClusterRoleBinding", None, {"roleRef": _role("ClusterRole"), "subjects": account}),
         _rbac("Role", home, {"rules": _rules(AT_HOME)}),
         _rbac("RoleBinding", home, {"roleRef": _role("Role"), "subjects": account}),

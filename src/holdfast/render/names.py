@@ -27,6 +27,16 @@ def prime(ref: ClaimRef, repository: str, identity: Identity, storage_class: str
     return f"fill-{digest(str(ref), repository, str(identity), storage_class, mode)}"
 
 
+def kept(ref: ClaimRef, volume_uid: str) -> str:
+    """Return the name under which a volume of an earlier claim is kept; never one that another claim waits for."""
+    return f"kept.{ref.namespace}.{ref.name}.{digest(volume_uid)[:8]}"
+
+
+def chooser(pod_uid: str) -> str:
+    """Return the name of the Job that stands for a pod: all claims of the pod learn their node from it."""
+    return f"place-{digest(pod_uid)}"
+
+
 def restore_job(prime_name: str, attempt: int) -> str:
     return f"{prime_name}-{attempt}"
 

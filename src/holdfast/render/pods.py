@@ -54,6 +54,7 @@ def mover_job(
     *,
     mounts: Sequence[Mount] = (),
     node: str | None = None,
+    tolerations: Sequence[Mapping[str, Any]] = (),
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -74,6 +75,8 @@ def mover_job(
     pod["restartPolicy"] = "Never"
     if node is not None:
         pod["nodeSelector"] = {"kubernetes.io/hostname": node}
+    if tolerations:
+        pod["tolerations"] = [dict(each) for each in tolerations]
     ours = {MANAGED_BY: names.MANAGER, names.COMPONENT: "mover", **(labels or {})}
     return {
         "apiVersion": "batch/v1",
