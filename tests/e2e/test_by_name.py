@@ -1,0 +1,121 @@
+"""The main job where the provisioner ignores dataSourceRef: claims wait for a volume of a reserved name."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import places
+from tests.cluster.kubectl import ask, kubectl
+from tests.e2e.test_cluster import claim
+from tests.e2e.test_main_job import HOME, LABELS, App, apply, holdfast, lose_holdfast
+from tests.support import trees
+
+pytestmark = [pytest.mark.programs, pytest.mark.timeout(230)]
+
+CLASS = "local-path"
+BY_NAME = ("--by-name", CLASS)
+
+
+def install() -> None:
+    apply(holdfast("render", "arm", *BY_NAME))
+    apply(
+        holdfast("render", "install", "--image", places.HOLDFAST_IMAGE, "--first-backup-after", "1s", *BY_NAME),
+    )
+    kubectl("rollout", "status", f"--namespace={HOME}", "deployment/holdfast-operator", "--timeout=120s")
+
+
+@pytest.fixture
+def cluster(kubeconfig: Path) -> Iterator[None]:
+    install()
+    yield
+    lose_holdfast()
+
+
+class Town(App):
+    """Claims of the class that is held by name."""
+
+    def claim(self, name: str, **labels: str) -> None:
+        made = claim(name, storageClassName=CLASS)
+        made["metadata"]["labels"] = labels
+        self.apply(made)
+
+    def volume(self, name: str) -> Path:
+        volume = self.show(f"pvc/{name}", ".spec.volumeName")
+        found = json.loads(kubectl("get", f"pv/{volume}", "--output=json"))["spec"]
+        return Path((found.get("hostPath") or found["local"])["path"])
+
+
+@pytest.fixture
+def app() -> Iterator[Town]:
+    made = Town(f"app-{os.urandom(3).hex()}")
+    made.create()
+    yield made
+    ask("delete", "namespace", made.name, "--timeout=120s")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> str:
+    directory = tmp_path / "repository"
+    directory.mkdir()
+    return holdfast("render", "repository", "--engine", "kopia", "--directory", str(directory))
+
+
+def helpers() -> str:
+    """Return what of a fill is left in Holdfast's namespace."""
+    return kubectl("get", f"--namespace={HOME}", "pvc,jobs", "--output=name")
+
+
+def volumes() -> set[str]:
+    """Return the names of all volumes of the class."""
+    path = f"{{.items[?(@.spec.storageClassName=='{CLASS}')].metadata.name}}"
+    return set(kubectl("get", "pv", f"--output=jsonpath={path}").split())
+
+
+def wait_until_cleared() -> None:
+    deadline = time.monotonic() + 60
+    while left := helpers():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+def test_what_was_lost_is_back_before_the_app_starts(cluster: None, app: Town, repository: str) -> None:
+    before_all = volumes()
+    apply(repository)
+    kubectl("wait", "--for=condition=Ready", "repository/default", "--timeout=120s")
+    app.claim("data", **LABELS)
+    app.run("first", "touch /data/started", on="data")
+    trees.build(app.volume("data"))
+    before = trees.manifest(app.volume("data"))
+    holdfast("backup", f"{app.name}/data")
+    wait_until_cleared()
+    directory = app.volume("data")
+    assert volumes() - before_all == {f"holdfast.{app.name}.data"}
+
+    app.lose()
+    assert not directory.exists()
+    lose_holdfast()
+    install()
+    apply(repository)
+    app.create()
+    app.claim("data", **LABELS)
+    app.claim("newcomer", **LABELS)
+    assert app.run("second", "test -e /data/started && echo here", on="data") == "here\n"
+    after = trees.manifest(app.volume("data"))
+    assert set(after) == set(before)
+    for path, each in after.items():
+        assert (each.digest, each.mode, each.owner) == (before[path].digest, before[path].mode, before[path].owner)
+    assert app.run("third", "ls -A /data", on="newcomer") == ""
+
+    wait_until_cleared()
+    given = [app.volume(name) for name in ("data", "newcomer")]
+    assert volumes() - before_all == {f"holdfast.{app.name}.{name}" for name in ("data", "newcomer")}
+    kubectl("delete", f"--namespace={app.name}", "jobs", "--all", "--timeout=60s")
+    kubectl("delete", f"--namespace={app.name}", "pvc", "--all", "--timeout=60s")
+    for name in ("data", "newcomer"):
+        kubectl("wait", "--for=delete", f"pv/holdfast.{app.name}.{name}", "--timeout=60s")
+    assert not [each for each in given if each.exists()]
+    assert volumes() <= before_all
