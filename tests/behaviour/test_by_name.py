@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast.kube import objects
+from holdfast.sandbox.faults import Fault, FaultKind
 from tests.support.town import APPS, SETTINGS, Town, founded
 
 pytestmark = pytest.mark.anyio
@@ -139,6 +140,32 @@ async def test_an_operator_that_starts_anew_goes_on_where_the_last_one_stopped(t
         await town.start()
     await town.app_ended("data")
     assert [line async for line in town.kube.logs(APPS, "data", follow=False)] == ["treasure"]
+    await town.settled()
+    assert await volumes(town) == ["holdfast.apps.data"]
+
+
+async def test_a_fill_that_was_given_away_is_never_given_again(town: Town) -> None:
+    """The operator dies before it clears the prime; the claim is deleted, and its directory with it."""
+    await claim(town, "data")
+    await town.run("data", WRITE)
+    await town.back_up("data")
+    await town.lose_everything()
+    primes = f"*/namespaces/{town.settings.namespace}/persistentvolumeclaims/*"
+    town.cluster.faults.add("primes stay", Fault(kind=FaultKind.REFUSE, method="DELETE", path=primes, count=None))
+    await claim(town, "data")
+    await town.app("data", READ)
+
+    async def tried() -> bool:
+        return town.cluster.faults.struck["primes stay"] > 0
+
+    await town.until("the fill is finished but for its prime", tried)
+    await town.stop()
+    await town.remove(objects.PODS, "data")
+    await town.remove(objects.CLAIMS, "data")
+    await claim(town, "data")
+    town.cluster.faults.clear()
+    await town.start()
+    assert await town.run("data", READ) == "treasure"
     await town.settled()
     assert await volumes(town) == ["holdfast.apps.data"]
 

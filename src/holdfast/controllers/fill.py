@@ -1,11 +1,11 @@
 """The objects that fill a claim: prime claim, mover's Job, volume. Reads them as facts, and carries out one step."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from holdfast.controllers import place, runs, status
+from holdfast.controllers import clearing, offer, place, runs, status
 from holdfast.controllers.world import World
 from holdfast.decide import admission, capacity
 from holdfast.kube import errors, objects, parse
@@ -35,7 +35,6 @@ from holdfast.render import claims, names, pods, sentences
 log = logging.getLogger(__name__)
 
 TARGET: Final = "/restore/data"
-PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +74,8 @@ class Fill:
 
     @property
     def offered(self) -> objects.PersistentVolume | None:
-        """Return the second object of the filled volume, under the reserved name.
-
-        One that was settled is an earlier claim's: its provisioner may be deleting the bytes.
-        """
-        named, prime = self.named, self.prime
-        if named is None or prime is None or named.annotations.get(claims.COPY_OF) != prime.spec.volume_name:
-            return None
-        owner = named.spec.claim_ref
-        is_this_claims = owner is not None and owner.uid == self.claim.uid
-        return named if is_this_claims or claims.RECLAIM_POLICY in named.annotations else None
+        """Return the filled volume's second object, under the name that the claim waits for."""
+        return offer.standing(self.claim, self.prime, self.named)
 
     # Facts
 
@@ -106,10 +97,15 @@ class Fill:
             decided_for=annotations.get(claims.DECIDED_FOR, ""),
             snapshot=None if snapshot == claims.EMPTY else snapshot,
             filled=claims.FILLED in annotations,
-            attempt=_attempt(self.prime),
+            attempt=clearing.attempt(self.prime),
             wish=annotations.get(claims.WISH, ""),
-            lost=self.prime.status is not None and self.prime.status.phase == "Lost",
+            lost=self._is_lost(self.prime),
         )
+
+    def _is_lost(self, prime: objects.PersistentVolumeClaim) -> bool:
+        """The filled volume's first object is deleted when its bytes are a claim's, and may go with that claim."""
+        going = self.volume is not None and self.volume.is_deleting and self.offered is None
+        return going or (prime.status is not None and prime.status.phase == "Lost")
 
     def volume_facts(self) -> VolumeFacts | None:
         """Return the volume once it is the prime's, or was handed over from it; before that it is not there yet."""
@@ -121,7 +117,7 @@ class Fill:
             return None
         return VolumeFacts(
             name=volume.metadata.name,
-            provisioned=_is_provisioned(volume),
+            provisioned=clearing.is_provisioned(volume),
             claim=ClaimRef(namespace=owner.namespace or "", name=owner.name or ""),
             claim_uid=owner.uid,
             capacity_bytes=parse.quantity((volume.spec.capacity or {}).get("storage", "0")),
@@ -132,7 +128,7 @@ class Fill:
         """Return the facts of the mover's Job; one that filled an earlier prime of this name says nothing of ours."""
         if self.prime is None:
             return None
-        name = names.restore_job(self.name, _attempt(self.prime))
+        name = names.restore_job(self.name, clearing.attempt(self.prime))
         job = self.world.informers.jobs.get(self.world.settings.namespace, name)
         if job is None or job.annotations.get(claims.PRIME_UID) != self.prime.metadata.uid:
             return None
@@ -210,7 +206,7 @@ class Fill:
             log.info("fill.job_exists", extra={"claim": str(self.claim.ref), "job": name})
             found = await self.world.kube.get(objects.JOBS, name, self.world.settings.namespace)
             if found.annotations.get(claims.PRIME_UID) != self.prime.metadata.uid:
-                await _delete_job(self.world, name)
+                await clearing.delete_job(self.world, name)
 
     def _has_a_place(self) -> bool:
         """Ask the gate for restores: the longest waiting fill starts first."""
@@ -225,18 +221,18 @@ class Fill:
     async def retry(self, step: RetryJob) -> None:
         status.warning(self.world, self.claim.ref, step.failure.kind.value, f"Restore failed: {step.failure.detail}")
         await self.note({claims.ATTEMPT: str(step.attempt)})
-        await _delete_job(self.world, names.restore_job(self.name, step.attempt - 1))
+        await clearing.delete_job(self.world, names.restore_job(self.name, step.attempt - 1))
 
     async def discard(self, step: Discard) -> None:
         log.info("fill.discarded", extra={"claim": str(self.claim.ref), "why": step.why})
         if self.prime is not None:
-            await clear(self.world, self.prime, self.volume if step.reclaim else None)
+            await clearing.clear(self.world, self.prime, self.volume if step.reclaim else None)
 
     async def hand_over(self) -> None:
         if not await self._still_asks():
             return
         if admission.is_held_by_name(self.claim):
-            await self._offer()
+            await offer.give(self.world, self.claim, self.volume, self.offered)
             return
         if self.volume is None:
             return
@@ -246,39 +242,8 @@ class Fill:
         body = claims.hand_over(self.claim, policy, noted, now.metadata.resource_version)
         await self.world.kube.patch(objects.VOLUMES, now.metadata.name, None, body)
 
-    async def _offer(self) -> None:
-        """Give the claim a second volume of the name that it waits for.
-
-        It binds at the volume controller's next resync, after 3 to 15 s: only a write to the claim itself would be
-        noticed sooner, and for that we would need the right to change every claim of the cluster.
-        """
-        if self.offered is not None:  # for an earlier claim of this name
-            body = claims.pointed_at(self.claim, self.offered.metadata.resource_version)
-            await self.world.kube.patch(objects.VOLUMES, self.offered.metadata.name, None, body)
-            return
-        if self.volume is None or self.claim.volume_name is None:
-            return
-        name = self.volume.metadata.name
-        whole = await self.world.kube.manifest(objects.VOLUMES, name)
-        await self.world.kube.patch(objects.VOLUMES, name, None, claims.retained(whole, self.claim.volume_name))
-        try:
-            await self.world.kube.create(claims.second_volume(whole, self.claim.volume_name, self.claim))
-        except errors.AlreadyExists:
-            log.info("fill.volume_exists", extra={"claim": str(self.claim.ref), "volume": self.claim.volume_name})
-
     async def set_aside(self, step: SetAside) -> None:
-        """Give the volume that an earlier claim left a name of its own: its bytes are the user's to delete."""
-        whole = await self.world.kube.manifest(objects.VOLUMES, step.volume)
-        owner, uid = whole["spec"].get("claimRef") or {}, whole["metadata"]["uid"]
-        if owner.get("uid") == self.claim.uid or whole["spec"]["persistentVolumeReclaimPolicy"] != "Retain":
-            return
-        name = names.kept(self.claim.ref, uid)
-        try:
-            await self.world.kube.create(claims.kept_volume(whole, name))
-        except errors.AlreadyExists:
-            log.info("fill.kept_exists", extra={"claim": str(self.claim.ref), "volume": name})
-        await self.world.kube.delete(objects.VOLUMES, step.volume, uid=uid)
-        status.normal(self.world, self.claim.ref, "VolumeKept", f"The volume of an earlier claim is kept as {name}")
+        await offer.set_aside(self.world, self.claim, step.volume)
 
     async def finish(self) -> None:
         """The claim is bound to our volume: say so, then give the volume its policy back, then clear the helpers.
@@ -304,7 +269,7 @@ class Fill:
         noted = given.annotations.get(claims.RECLAIM_POLICY)
         if noted is not None:
             await self.world.kube.patch(objects.VOLUMES, given.metadata.name, None, claims.settled(noted))
-        await clear(self.world, self.prime, None)
+        await clearing.clear(self.world, self.prime, None)
 
     async def _remember(self, known: Mapping[str, Any]) -> None:
         """A new cluster remembers nothing: what was restored is the last backup that it knows of."""
@@ -322,7 +287,7 @@ class Fill:
         status.warning(self.world, self.claim.ref, "BoundByOther", detail)
         await self.tell("BoundByOther", "BoundByOther", detail, {"finished": status.text(self.world.now())})
         if self.prime is not None:
-            await clear(self.world, self.prime, self.volume)
+            await clearing.clear(self.world, self.prime, self.volume)
 
     async def _still_asks(self) -> bool:
         """Read the claim again: nothing irreversible is done for one that is gone, bound or another by now."""
@@ -368,79 +333,3 @@ def chosen(verdict: Verdict) -> Mapping[str, Any]:
 
 def _skipped(snapshot: Snapshot) -> str:
     return f"{snapshot.id} of {status.text(snapshot.time)}: {', '.join(sorted(snapshot.flags))}"
-
-
-async def clear(world: World, prime: objects.PersistentVolumeClaim, volume: objects.PersistentVolume | None) -> None:
-    """Delete a fill: the Job first, or its pod holds the claim; a volume of ours goes with the claim."""
-    meta = prime.metadata
-    await _delete_job(world, names.restore_job(meta.name, _attempt(prime)))
-    if (chooser := prime.annotations.get(claims.CHOOSER)) is not None:
-        await _delete_job(world, chooser)
-    if volume is not None and _is_provisioned(volume):
-        await _reclaim(world, volume)
-    await world.kube.delete(objects.CLAIMS, meta.name, meta.namespace, uid=meta.uid)
-
-
-async def _reclaim(world: World, volume: objects.PersistentVolume) -> None:
-    """Let the bytes go with the prime, unless a claim has them under another name: then only this object goes."""
-    meta = volume.metadata
-    now = await world.kube.get(objects.VOLUMES, meta.name)
-    offered = now.annotations.get(claims.OFFERED_AS)
-    if offered is not None and not await _withdraw(world, meta.name, offered):
-        await world.kube.delete(objects.VOLUMES, meta.name, uid=meta.uid)
-        return
-    body = {"metadata": {"uid": meta.uid}, "spec": {"persistentVolumeReclaimPolicy": "Delete"}}
-    await world.kube.patch(objects.VOLUMES, meta.name, None, body)
-
-
-async def _withdraw(world: World, volume: str, offered: str) -> bool:
-    """Delete the second object of a volume; return False when a claim that lives has it."""
-    try:
-        second = await world.kube.get(objects.VOLUMES, offered)
-    except errors.NotFound:
-        return True
-    if second.annotations.get(claims.COPY_OF) != volume:
-        return True
-    owner = second.spec.claim_ref
-    if owner is not None and await _asks(world, owner):
-        return False
-    await world.kube.delete(objects.VOLUMES, offered, uid=second.metadata.uid)
-    return True
-
-
-async def _asks(world: World, owner: objects.ObjectReference) -> bool:
-    try:
-        claim = await world.kube.get(objects.CLAIMS, owner.name or "", owner.namespace)
-    except errors.NotFound:
-        return False
-    return claim.metadata.uid == owner.uid
-
-
-async def clear_abandoned(world: World, prime: objects.PersistentVolumeClaim) -> None:
-    """Delete a fill that no claim waits for; a volume that was handed over to a claim that lives stays with it."""
-    volume = world.informers.volumes.get("", prime.spec.volume_name or "")
-    owner = volume.spec.claim_ref if volume is not None else None
-    taken = owner is not None and owner.uid != prime.metadata.uid and _lives(world, owner)
-    await clear(world, prime, None if taken else volume)
-
-
-def _lives(world: World, owner: objects.ObjectReference) -> bool:
-    claim = world.informers.claims.get(owner.namespace or "", owner.name or "")
-    return claim is not None and claim.metadata.uid == owner.uid
-
-
-def abandoned(world: World, ref: ClaimRef) -> Sequence[objects.PersistentVolumeClaim]:
-    """Return the fills that were last decided for a claim of this name."""
-    return [each for each in world.informers.claims.by("filled-for", str(ref)) if not each.is_deleting]
-
-
-async def _delete_job(world: World, name: str) -> None:
-    await world.kube.delete(objects.JOBS, name, world.settings.namespace)
-
-
-def _attempt(prime: objects.PersistentVolumeClaim) -> int:
-    return int(prime.annotations.get(claims.ATTEMPT, "0"))
-
-
-def _is_provisioned(volume: objects.PersistentVolume) -> bool:
-    return PROVISIONED_BY in volume.annotations and claims.BOUND_BY_CONTROLLER not in volume.annotations

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from holdfast.controllers import fill, place, status
+from holdfast.controllers import clearing, fill, place, status
 from holdfast.controllers.fill import Fill
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.world import World
@@ -77,9 +77,9 @@ class Populate:
                 return None
             return await self._wait(claim, Waiting(reason=order.why.value, detail=order.detail, retry_after=LATER))
         found = Fill.of(self._world, claim, order.repository, order.identity, intent.describe(order.mode))
-        for prime in fill.abandoned(self._world, ref):
+        for prime in clearing.abandoned(self._world, ref):
             if prime.metadata.name != found.name:  # another repository, identity or class was asked for before
-                await fill.clear_abandoned(self._world, prime)
+                await clearing.clear_abandoned(self._world, prime)
         verdict = self._verdict(claim, order, found)
         return await self._act(found, self._decide(found, verdict), verdict)
 
@@ -212,10 +212,10 @@ class Populate:
         """Keep a fill whose claim is gone for the next claim of the identity, for a while."""
         ending, keep = self._world.is_ending(ref.namespace), self._world.settings.keep_fill
         left: list[timedelta] = []
-        for prime in fill.abandoned(self._world, ref):
+        for prime in clearing.abandoned(self._world, ref):
             age = self._world.now() - prime.metadata.creation_timestamp
             if ending or age >= keep:
-                await fill.clear_abandoned(self._world, prime)
+                await clearing.clear_abandoned(self._world, prime)
             else:
                 left.append(keep - age)
         return min(left, default=None)
