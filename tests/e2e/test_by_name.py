@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import places
+from tests.cluster import nodes, places
 from tests.cluster.kubectl import ask, kubectl
-from tests.e2e.test_cluster import claim
+from tests.e2e.test_cluster import claim, job
 from tests.e2e.test_main_job import HOME, LABELS, App, apply, holdfast, lose_holdfast
 from tests.support import trees
 
@@ -119,3 +119,39 @@ def test_what_was_lost_is_back_before_the_app_starts(cluster: None, app: Town, r
         kubectl("wait", "--for=delete", f"pv/holdfast.{app.name}.{name}", "--timeout=60s")
     assert not [each for each in given if each.exists()]
     assert volumes() <= before_all
+
+
+def test_claims_of_one_pod_are_filled_where_it_runs_and_what_was_kept_stays(
+    cluster: None, app: Town, repository: str
+) -> None:
+    before_all = volumes()
+    apply(repository)
+    kubectl("wait", "--for=condition=Ready", "repository/default", "--timeout=120s")
+    here = kubectl("get", "nodes", "--output=jsonpath={.items[0].metadata.name}")
+    for name in ("left", "right"):
+        app.claim(name, **LABELS)
+    with nodes.second_node():
+        both = job("both", "touch /data/file", claim="left", nodeSelector={"kubernetes.io/hostname": here})
+        spec = both["spec"]["template"]["spec"]
+        spec["volumes"].append({"name": "right", "persistentVolumeClaim": {"claimName": "right"}})
+        spec["containers"][0]["volumeMounts"].append({"name": "right", "mountPath": "/right"})
+        app.apply(both)
+        kubectl("wait", f"--namespace={app.name}", "--for=condition=Complete", "job/both", "--timeout=90s")
+    wait_until_cleared()
+
+    directory, reserved = app.volume("left"), f"holdfast.{app.name}.left"
+    kubectl("patch", "pv", reserved, "--patch", json.dumps({"spec": {"persistentVolumeReclaimPolicy": "Retain"}}))
+    kubectl("delete", f"--namespace={app.name}", "job/both", "pvc/left", "--timeout=60s")
+    app.claim("left", **LABELS)
+    assert app.run("again", "ls -A /data", on="left") == ""
+    wait_until_cleared()
+    (kept,) = volumes() - before_all - {reserved, f"holdfast.{app.name}.right"}
+    assert kept.startswith(f"kept.{app.name}.left.")
+    assert kubectl("get", f"pv/{kept}", "--output=jsonpath={.status.phase}") == "Released"
+    assert (directory / "file").exists()
+    assert app.volume("left") != directory
+
+    # A person is done with it: the provisioner takes it away as any other.
+    kubectl("patch", "pv", kept, "--patch", json.dumps({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}))
+    kubectl("wait", "--for=delete", f"pv/{kept}", "--timeout=60s")
+    assert not directory.exists()
