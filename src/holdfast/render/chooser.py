@@ -8,7 +8,8 @@ from holdfast.model.population import Consumer
 from holdfast.render import names
 
 KIND: Final = "place"
-LIFETIME: Final = 3600  # seconds; a Job whose pod went away is not left behind
+DEADLINE: Final = 3600  # seconds
+LIFETIME: Final = 300  # after its end: what was begun for a claim that went away is not left behind
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 
@@ -47,7 +48,7 @@ def job(
         "metadata": names.metadata(name, namespace, "fill", labels=labels, annotations=annotations),
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": LIFETIME,
+            "activeDeadlineSeconds": DEADLINE,
             "ttlSecondsAfterFinished": LIFETIME,
             "template": {"metadata": {"labels": ours}, "spec": pod},
         },
