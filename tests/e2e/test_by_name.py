@@ -17,7 +17,8 @@ from tests.support import trees
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(230)]
 
 CLASS = "local-path"
-BY_NAME = ("--by-name", CLASS)
+IMMEDIATE = "csi-immediate"
+BY_NAME = ("--by-name", f"{CLASS},{IMMEDIATE}")
 
 
 def install() -> None:
@@ -38,14 +39,18 @@ def cluster(kubeconfig: Path) -> Iterator[None]:
 class Town(App):
     """Claims of the class that is held by name."""
 
+    storage_class = CLASS
+
     def claim(self, name: str, **labels: str) -> None:
-        made = claim(name, storageClassName=CLASS)
+        made = claim(name, storageClassName=self.storage_class)
         made["metadata"]["labels"] = labels
         self.apply(made)
 
     def volume(self, name: str) -> Path:
         volume = self.show(f"pvc/{name}", ".spec.volumeName")
         found = json.loads(kubectl("get", f"pv/{volume}", "--output=json"))["spec"]
+        if "csi" in found:
+            return super().volume(name)
         return Path((found.get("hostPath") or found["local"])["path"])
 
 
@@ -65,13 +70,15 @@ def repository(tmp_path: Path) -> str:
 
 
 def helpers() -> str:
-    """Return what of a fill is left in Holdfast's namespace."""
-    return kubectl("get", f"--namespace={HOME}", "pvc,jobs", "--output=name")
+    """Return what is left of fills."""
+    path = f"{{.items[?(@.spec.claimRef.namespace=='{HOME}')].metadata.name}}"
+    left = kubectl("get", f"--namespace={HOME}", "pvc,jobs", "--output=name")
+    return left + kubectl("get", "pv", f"--output=jsonpath={path}")
 
 
-def volumes() -> set[str]:
+def volumes(storage_class: str = CLASS) -> set[str]:
     """Return the names of all volumes of the class."""
-    path = f"{{.items[?(@.spec.storageClassName=='{CLASS}')].metadata.name}}"
+    path = f"{{.items[?(@.spec.storageClassName=='{storage_class}')].metadata.name}}"
     return set(kubectl("get", "pv", f"--output=jsonpath={path}").split())
 
 
@@ -154,4 +161,20 @@ def test_claims_of_one_pod_are_filled_where_it_runs_and_what_was_kept_stays(
     # A person is done with it: the provisioner takes it away as any other.
     kubectl("patch", "pv", kept, "--patch", json.dumps({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}))
     kubectl("wait", "--for=delete", f"pv/{kept}", "--timeout=60s")
+    assert not directory.exists()
+
+
+def test_a_driver_that_would_look_at_the_source_is_served_as_well(cluster: None, app: Town, repository: str) -> None:
+    before_all = volumes(IMMEDIATE)
+    apply(repository)
+    kubectl("wait", "--for=condition=Ready", "repository/default", "--timeout=120s")
+    app.storage_class = IMMEDIATE
+    app.claim("data", **LABELS)
+    assert app.run("first", "ls -A /data; touch /data/file", on="data") == ""
+    wait_until_cleared()
+    directory, reserved = app.volume("data"), f"holdfast.{app.name}.data"
+    kubectl("wait", "--for=jsonpath={.spec.persistentVolumeReclaimPolicy}=Delete", f"pv/{reserved}", "--timeout=10s")
+    assert volumes(IMMEDIATE) - before_all == {reserved}
+    kubectl("delete", f"--namespace={app.name}", "job/first", "pvc/data", "--timeout=60s")
+    kubectl("wait", "--for=delete", f"pv/{reserved}", "--timeout=60s")
     assert not directory.exists()
