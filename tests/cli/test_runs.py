@@ -26,6 +26,8 @@ def row(state: str = "Protected", running: str | None = None, **memory: Any) -> 
         repository="default",
         identity="apps/data",
         schedule="hourly",
+        copy_method=None,
+        copy_method_from=None,
         next_run=None,
         problems=(),
         memory=replace(BackupMemory(last_id="old", last_time=at(5), served_now="before"), **memory),

@@ -279,6 +279,8 @@ def _ledger(row: Row, uid: str) -> Iterator[Value]:
     """Yield what the operator last wrote: the past, and what is under way."""
     known, told = row.memory, row.restoring
     yield Value(name="state", value=row.state or "none", origin=row.message)
+    if row.copy_method_from is not None:
+        yield Value(name="copy method", value=row.copy_method or "none", origin=row.copy_method_from)
     if known.last_time is not None:
         yield Value(name="last good backup", value=moment(known.last_time), origin=known.last_id or "")
     if known.failure is not None:

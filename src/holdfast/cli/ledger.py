@@ -34,6 +34,8 @@ class Row:
     repository: str | None
     identity: str | None
     schedule: str | None
+    copy_method: str | None
+    copy_method_from: str | None
     next_run: datetime | None
     problems: tuple[str, ...]
     memory: BackupMemory
@@ -58,6 +60,8 @@ def read_status(status: Mapping[str, Any]) -> Row:
         repository=_text(plan, "repository"),
         identity=_text(plan, "identity"),
         schedule=_text(plan, "schedule"),
+        copy_method=_text(plan, "copyMethod"),
+        copy_method_from=_text(plan, "copyMethodFrom"),
         next_run=_time(plan, "nextRun"),
         problems=_texts(status, "problems"),
         memory=BackupMemory(

@@ -1,17 +1,21 @@
 """Due runs become Jobs, and what came of them becomes memory."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
 from holdfast.controllers import runs, status, unheld
-from holdfast.controllers.world import World
-from holdfast.decide import backup, capacity
+from holdfast.controllers.copies import Copies
+from holdfast.controllers.world import World, alias_source
+from holdfast.decide import backup, capacity, retry
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
 from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import Claim, ClaimRef
+from holdfast.model.copying import Broken, ByAlias, BySnapshot, NoWay, Ready, Wait
+from holdfast.model.failure import Failure
+from holdfast.model.intent import CopyMethod
 from holdfast.model.protection import Plan
 from holdfast.model.repository import EngineKind
 from holdfast.model.run import BackedUp
@@ -24,11 +28,13 @@ log = logging.getLogger(__name__)
 
 SOURCE: Final = "/data"
 SOON: Final = timedelta(seconds=1)
+COPYING: Final = timedelta(milliseconds=500)
 LATER: Final = timedelta(minutes=10)
 ORPHANED: Final = timedelta(minutes=2)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
 SLOT: Final = names.PREFIX + "slot"
 NOW_VALUE: Final = names.PREFIX + "backup-now"
+METHOD: Final = names.PREFIX + "copy-method"
 # kopia drops all of these without a word; restic keeps all but sockets.
 LOST_BY: Final[Mapping[EngineKind, frozenset[Loss]]] = {
     EngineKind.KOPIA: frozenset(Loss),
@@ -43,6 +49,12 @@ class Backups:
     def __init__(self, world: World) -> None:
         self._world = world
         self._waiting: dict[ClaimRef, datetime] = {}
+        self._copies = Copies(world)
+        self._counted: dict[ClaimRef, str] = {}
+
+    async def recover(self) -> Sequence[ClaimRef]:
+        """Find what an earlier process left half done where nothing is watched; return the claims to look at."""
+        return await self._copies.recover()
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Take the next step for the claim's backups; return when to look again."""
@@ -56,7 +68,8 @@ class Backups:
         plan = self._plan(claim)
         if claim is None or plan is None or item is None:
             self._waiting.pop(ref, None)
-            return ORPHANED if self._world.informers.volumes.by("alias-of", str(ref)) else None
+            left = await self._copies.clear(ref)
+            return left or (ORPHANED if self._world.informers.volumes.by("alias-of", str(ref)) else None)
         return await self._start_if_due(claim, plan, item)
 
     async def _clear_orphans(self, ref: ClaimRef) -> None:
@@ -92,6 +105,10 @@ class Backups:
             first_backup_after=self._world.settings.first_backup_after,
             now=self._world.now(),
         )
+        if not isinstance(wish, Due):
+            left = await self._clear_copies(claim.ref, item)
+            if left is not None:
+                return left
         match wish:
             case NotDue(at=at):
                 self._waiting.pop(claim.ref, None)
@@ -102,34 +119,71 @@ class Backups:
                     status.warning(self._world, claim.ref, wish.reason, f"Not backed up: {wish.detail}")
                 return wish.retry_after or LATER
             case Due():
-                return await self._start(claim, plan, wish)
+                return await self._start(claim, plan, item, wish)
         assert_never(wish)
 
-    async def _start(self, claim: Claim, plan: Plan, due: Due) -> timedelta | None:
-        self._waiting.setdefault(claim.ref, self._world.now())
-        waiting = [capacity.Waiting(key=str(ref), since=since) for ref, since in self._waiting.items()]
-        busy = {job.annotations.get(claims.CLAIM, "") for job in runs.active(self._world, "backup")}
-        if str(claim.ref) not in capacity.admit(waiting, busy, self._world.settings.concurrent_backups):
-            return FULL
-        volume = self._world.informers.volumes.get("", claim.volume_name or "")
-        if volume is None:
-            return SOON
-        source = _source(volume)
-        if source is None:
-            kinds = "hostPath, local, nfs or csi"
-            detail = f"volume {volume.metadata.name} is none of {kinds}: it cannot be read beside the app"
-            status.warning(self._world, claim.ref, "NoAlias", detail)
-            return LATER
+    async def _start(self, claim: Claim, plan: Plan, item: objects.Protection, due: Due) -> timedelta | None:
         slot = status.text(due.slot) if due.now_value is None else f"now:{due.now_value}"
         run = f"{claim.uid}:{slot}:{due.attempt}"
         name = names.backup_job(plan.repository.value.name, plan.identity.value, run)
-        await self._alias(name, claim, volume, source)
-        await self._create_job(name, claim, plan, due, volume.metadata.name)
+        if self._counted.get(claim.ref) == name:
+            return SOON  # what its Protection remembers is not seen yet
+        left = await self._copies.clear(claim.ref, keep=name)
+        if left is not None:
+            return left
+        if not self._copies.has(claim.ref, name) and not self._may_start(claim.ref):
+            return FULL
+        volume = self._world.informers.volumes.get("", claim.volume_name or "")
+        way = await self._world.way(claim, plan)
+        if volume is None or way is None:
+            return SOON
+        match way:
+            case NoWay(reason=reason, detail=detail):
+                status.warning(self._world, claim.ref, reason, detail)
+                return await self._copies.clear(claim.ref) or LATER
+            case ByAlias():
+                left = await self._copies.clear(claim.ref)
+                if left is not None:
+                    return left
+                await self._alias(name, claim, volume)
+            case BySnapshot():
+                made = await self._copies.make(name, claim, way)
+                if not isinstance(made, Ready):
+                    return await self._await_copy(name, claim, item, due, made)
+            case _:
+                assert_never(way)
+        await self._create_job(name, claim, plan, due, by_snapshot=isinstance(way, BySnapshot))
         return SOON
 
-    async def _alias(
-        self, name: str, claim: Claim, volume: objects.PersistentVolume, source: Mapping[str, Any]
-    ) -> None:
+    async def _clear_copies(self, ref: ClaimRef, item: objects.Protection) -> timedelta | None:
+        """Clear away what a run left that is wanted no more; return when to go on."""
+        left = await self._copies.clear(ref)
+        if left is not None:
+            await self._remember(item, {"running": None})
+        return left
+
+    def _may_start(self, ref: ClaimRef) -> bool:
+        """Return whether the gate lets the claim's run start now; copies hold their places like Jobs."""
+        self._waiting.setdefault(ref, self._world.now())
+        waiting = [capacity.Waiting(key=str(each), since=since) for each, since in self._waiting.items()]
+        busy = {job.annotations.get(claims.CLAIM, "") for job in runs.active(self._world, "backup")}
+        return str(ref) in capacity.admit(waiting, busy | self._copies.claims, self._world.settings.concurrent_backups)
+
+    async def _await_copy(
+        self, name: str, claim: Claim, item: objects.Protection, due: Due, made: Wait | Broken
+    ) -> timedelta:
+        match made:
+            case Wait():
+                await self._remember(item, {"running": name})
+                return COPYING
+            case Broken(failure=failure):
+                retry_at = self._world.now() + retry.after(failure.kind, due.attempt + 1)
+                await self._failed(claim.ref, item, failure, due.attempt, retry_at, due.now_value)
+                return SOON
+        assert_never(made)
+
+    async def _alias(self, name: str, claim: Claim, volume: objects.PersistentVolume) -> None:
+        source = alias_source(volume) or {}
         namespace, marks = self._world.settings.namespace, {claims.CLAIM: str(claim.ref)}
         modes = ["ReadOnlyMany"] if "csi" not in source else list(claim.access_modes)
         size = (volume.spec.capacity or {}).get("storage", "1")
@@ -151,7 +205,7 @@ class Backups:
             except errors.AlreadyExists:
                 log.info("backup.alias_exists", extra={"claim": str(claim.ref), "alias": name})
 
-    async def _create_job(self, name: str, claim: Claim, plan: Plan, due: Due, volume: str) -> None:
+    async def _create_job(self, name: str, claim: Claim, plan: Plan, due: Due, *, by_snapshot: bool) -> None:
         repository, identity = plan.repository.value, plan.identity.value
         work = BackupWork(
             identity=identity,
@@ -164,10 +218,11 @@ class Backups:
         annotations = {
             claims.CLAIM: str(claim.ref),
             claims.CLAIM_UID: claim.uid,
-            claims.VOLUME: volume,
+            claims.VOLUME: claim.volume_name or "",
             claims.IDENTITY: str(identity),
             claims.ATTEMPT: str(due.attempt),
             SLOT: status.text(due.slot) or "",
+            METHOD: (CopyMethod.SNAPSHOT if by_snapshot else CopyMethod.DIRECT).value,
         }
         if due.now_value is not None:
             annotations[NOW_VALUE] = due.now_value
@@ -204,6 +259,7 @@ class Backups:
             volume=annotations.get(claims.VOLUME, ""),
             attempt=attempt,
             now=self._world.now(),
+            stray=annotations.get(METHOD) == CopyMethod.SNAPSHOT and self._copies.is_stray(job.metadata.name),
         )
         match judged:
             case Running():
@@ -211,16 +267,9 @@ class Backups:
                 return LATER
             case Counted(outcome=outcome):
                 await self._count(ref, item, job, outcome)
+                self._counted[ref] = job.metadata.name
             case NotCounted(failure=failure, retry_at=retry_at):
-                changes = {
-                    "attempt": attempt + 1,
-                    "retryAt": status.text(retry_at),
-                    "failure": str(failure),
-                    "failedNow": annotations.get(NOW_VALUE),
-                    "running": None,
-                }
-                await self._remember(item, changes)
-                status.warning(self._world, ref, failure.kind.value, f"Backup failed: {failure.detail}")
+                await self._failed(ref, item, failure, attempt, retry_at, annotations.get(NOW_VALUE))
             case Void(detail=detail):
                 await self._remember(item, {"running": None})
                 status.warning(self._world, ref, "BackupVoid", f"Backup does not count: {detail}")
@@ -228,6 +277,25 @@ class Backups:
                 assert_never(judged)
         await self._clear(job)
         return SOON
+
+    async def _failed(
+        self,
+        ref: ClaimRef,
+        item: objects.Protection | None,
+        failure: Failure,
+        attempt: int,
+        retry_at: datetime,
+        now_value: str | None,
+    ) -> None:
+        changes = {
+            "attempt": attempt + 1,
+            "retryAt": status.text(retry_at),
+            "failure": str(failure),
+            "failedNow": now_value,
+            "running": None,
+        }
+        await self._remember(item, changes)
+        status.warning(self._world, ref, failure.kind.value, f"Backup failed: {failure.detail}")
 
     async def _count(self, ref: ClaimRef, item: objects.Protection | None, job: objects.Job, outcome: BackedUp) -> None:
         snapshot = outcome.snapshot
@@ -277,26 +345,15 @@ class Backups:
         await status.write(self._world, objects.PROTECTIONS, item, {"backup": changes})
 
     async def _clear(self, job: objects.Job) -> None:
-        """Delete the run's Job, then its alias."""
+        """Delete the run's Job, then what it read through."""
         name = job.metadata.name
         await self._world.kube.delete(objects.JOBS, name, self._world.settings.namespace, uid=job.metadata.uid)
-        await self._clear_alias(name)
+        if job.annotations.get(METHOD) == CopyMethod.SNAPSHOT:
+            self._copies.note(ClaimRef.parse(job.annotations[claims.CLAIM]), name)  # the next look clears it away
+        else:
+            await self._clear_alias(name)
 
     async def _clear_alias(self, name: str) -> None:
         """Delete the alias claim, then its volume: Retain keeps the app's data."""
         await self._world.kube.delete(objects.CLAIMS, name, self._world.settings.namespace)
         await self._world.kube.delete(objects.VOLUMES, name)
-
-
-def _source(volume: objects.PersistentVolume) -> Mapping[str, Any] | None:
-    """Return the volume's source as a second volume names it; None for kinds that have none proven to work."""
-    spec = volume.spec
-    if spec.host_path is not None:
-        return {"hostPath": {**spec.host_path, "type": "Directory"}}
-    if spec.local is not None:
-        return {"local": spec.local}
-    if spec.nfs is not None:
-        return {"nfs": {**spec.nfs, "readOnly": True}}
-    if spec.csi is not None:
-        return {"csi": {**spec.csi, "readOnly": True}}
-    return None

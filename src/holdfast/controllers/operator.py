@@ -22,6 +22,7 @@ from holdfast.kube.events import Recorder
 from holdfast.kube.informer import Change, Informer
 from holdfast.kube.lease import Leadership
 from holdfast.kube.objects import Key
+from holdfast.kube.snapshots import SnapshotClasses
 from holdfast.model.claim import ClaimRef, Identity
 from holdfast.model.settings import Settings
 from holdfast.render import chooser, claims, names
@@ -55,12 +56,14 @@ async def control(kube: Kube, settings: Settings, clock: Clock, tasks: asyncio.T
         events=events,
         now=clock.now,
         cluster_uid=await _cluster_uid(kube, clock.now),
+        snapshot_classes=SnapshotClasses(kube, clock.now),
     )
     operator = Operator(world, clock, tasks)
     for informer in informers.all():
         tasks.create_task(informer.run(), name=f"informer-{informer.kind}")
     tasks.create_task(events.run(), name="events")
     await _wait_complete(informers.all())
+    await operator.recover()
     for loop in operator.loops:
         tasks.create_task(loop.run(), name=f"loop-{loop.name}")
     log.info("operator.started", extra={"claims": len(informers.claims.objects)})
@@ -98,10 +101,23 @@ class Operator:
         self._unheld = Unheld(world, self.inventories)
         self.unheld = Loop("unheld", self._unheld.reconcile, clock)
         self.protect = Loop("protect", Protector(world).reconcile, clock)
-        self.backup = Loop("backup", Backups(world).reconcile, clock)
+        self._backups = Backups(world)
+        self.backup = Loop("backup", self._backups.reconcile, clock)
         self.repository = Loop("repository", Repositories(world, self.inventories).reconcile, clock, workers=2)
         self.loops = (self.repository, self.protect, self.populate, self.unheld, self.backup)
         self._listen()
+
+    async def recover(self) -> None:
+        """Find what an earlier process left where nothing is watched, before anything is started anew."""
+        while True:
+            try:
+                for ref in await self._backups.recover():
+                    self.backup.add(Key(ref.namespace, ref.name))
+            except errors.KubeError as error:
+                log.warning("operator.waiting", extra={"error": str(error), "at": str(self.world.now())})
+                await asyncio.sleep(2)
+            else:
+                return
 
     def _listen(self) -> None:
         informers = self.world.informers

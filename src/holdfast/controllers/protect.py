@@ -1,6 +1,7 @@
 """A labelled claim gets its Protection: the effective plan, and the ledger's one word for it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ from holdfast.decide import backup, intent, ownership, protection, schedule, unh
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Claim, ClaimRef
-from holdfast.model.intent import Protect
+from holdfast.model.copying import NoWay, Way
+from holdfast.model.intent import Problem, Protect
 from holdfast.model.protection import BackupMemory, Health, NoPlan, Plan
 from holdfast.render import names, sentences
 
@@ -38,7 +40,7 @@ class Protector:
         item = await self._ensure(claim)
         if item is None:
             return None
-        await status.write(self._world, objects.PROTECTIONS, item, self._status(claim, plan, item))
+        await status.write(self._world, objects.PROTECTIONS, item, await self._status(claim, plan, item))
         for problem in plan.problems:
             status.warning(self._world, ref, Health.REVIEW.value, str(problem))
         return LOOK_AGAIN
@@ -67,10 +69,13 @@ class Protector:
             pass
         return await self._world.kube.get(objects.PROTECTIONS, ref.name, ref.namespace)
 
-    def _status(self, claim: Claim, plan: Plan | NoPlan, item: objects.Protection) -> dict[str, Any]:
+    async def _status(self, claim: Claim, plan: Plan | NoPlan, item: objects.Protection) -> dict[str, Any]:
         known, now = status.memory(item), self._world.now()
         restoring = status.section(item, "restore")
         phase = restoring.get("phase") if restoring.get("claimUID") == claim.uid else None
+        found = await self._world.way(claim, plan) if isinstance(plan, Plan) else None
+        if isinstance(found, NoWay) and isinstance(plan, Plan):
+            plan = replace(plan, problems=(*plan.problems, Problem(where=found.reason, what=found.detail)))
         problems = [str(problem) for problem in plan.problems + protection.unarmed(claim)]
         if isinstance(plan, NoPlan):
             return {
@@ -95,7 +100,7 @@ class Protector:
             "message": _message(health, known, restoring, problems),
             "conditions": self._armed(claim, item, born_unarmed=born_unarmed),
             "claimUID": claim.uid,
-            "plan": self._plan(plan),
+            "plan": self._plan(plan, found),
             "problems": problems,
         }
 
@@ -105,14 +110,17 @@ class Protector:
         told = sentences.armed(standing, born_unarmed=born_unarmed)
         return status.conditions(item, "Armed", told, self._world.now())[0]
 
-    def _plan(self, plan: Plan) -> dict[str, Any]:
+    def _plan(self, plan: Plan, found: Way | None) -> dict[str, Any]:
         following = schedule.next_due(plan.tier.value, plan.cron, str(plan.identity.value), self._world.now())
+        method, why = sentences.way(found)
         return {
             "repository": plan.repository.value.name,
             "identity": str(plan.identity.value),
             "schedule": plan.cron or plan.tier.value.value,
             "scheduleFrom": "annotation holdfast.dev/schedule" if plan.cron else plan.tier.origin,
             "restore": intent.describe(plan.restore.value),
+            "copyMethod": method,
+            "copyMethodFrom": why,
             "nextRun": status.text(following),
         }
 

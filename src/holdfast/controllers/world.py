@@ -3,15 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from holdfast.decide import intent, protection
+from holdfast.decide import copying, intent, protection
 from holdfast.decide.protection import Broken
 from holdfast.kube import objects, parse
 from holdfast.kube.client import Kube
 from holdfast.kube.events import Recorder
 from holdfast.kube.informer import Informer
 from holdfast.kube.objects import Key
+from holdfast.kube.snapshots import SnapshotClasses
 from holdfast.model.claim import Claim, ClaimRef, Identity
+from holdfast.model.copying import Source, Way
 from holdfast.model.intent import PREFIX, Intent
 from holdfast.model.protection import NoPlan, Plan
 from holdfast.model.repository import Repository
@@ -56,6 +59,7 @@ class Informers:
         informers.claims.index("filled-for", _filled_for)
         informers.claims.index("history", _history)
         informers.volumes.index("alias-of", _alias_of)
+        informers.volumes.index("copy-of", lambda volume: _claimed_in(namespace, volume))
         informers.jobs.index("backup-of", _backup_of)
         informers.consumers.index("uses", used_claims)
         informers.pods.index("job", lambda pod: _label(pod, "batch.kubernetes.io/job-name"))
@@ -97,6 +101,12 @@ def _alias_of(volume: objects.PersistentVolume) -> tuple[str, ...]:
     return (found,) if found and volume.labels.get(names.COMPONENT) == "backup" else ()
 
 
+def _claimed_in(namespace: str, volume: objects.PersistentVolume) -> tuple[str, ...]:
+    """Return the name of the claim of our namespace that a volume belongs to."""
+    owner = volume.spec.claim_ref
+    return (owner.name,) if owner is not None and owner.namespace == namespace and owner.name else ()
+
+
 def _filled_for(claim: objects.PersistentVolumeClaim) -> tuple[str, ...]:
     found = claim.annotations.get(claims.CLAIM)
     return (found,) if found and claim.labels.get(names.COMPONENT) == "fill" else ()
@@ -112,6 +122,7 @@ class World:
     events: Recorder
     now: Callable[[], datetime]
     cluster_uid: str
+    snapshot_classes: SnapshotClasses
 
     def claim(self, ref: ClaimRef) -> Claim | None:
         """Return the claim as far as it is known."""
@@ -137,6 +148,19 @@ class World:
         wish = self.intent(claim)
         wish = replace(wish, problems=wish.problems + protection.limits(claim))
         return protection.plan(claim.ref, wish, self.repositories())
+
+    async def way(self, claim: Claim, plan: Plan) -> Way | None:
+        """Return how the claim's data is read; None as long as its volume is not known."""
+        volume = self.informers.volumes.get("", claim.volume_name or "")
+        if volume is None:
+            return None
+        storage_class = self.informers.classes.get("", claim.storage_class or "")
+        source = Source(
+            driver=str(volume.spec.csi.get("driver")) if volume.spec.csi is not None else None,
+            provisioner=storage_class.provisioner if storage_class is not None else None,
+            has_alias=alias_source(volume) is not None,
+        )
+        return copying.way(claim, plan.copy_method, source, await self.snapshot_classes.current())
 
     def writer(self, ref: ClaimRef, plan: Plan) -> ClaimRef | None:
         """Return the other claim that writes this claim's history; None when this claim does."""
@@ -164,6 +188,20 @@ class World:
         except ValueError as error:
             return str(error)
         return missing_secret(repository, self.informers.secrets, self.settings.namespace) or repository
+
+
+def alias_source(volume: objects.PersistentVolume) -> Mapping[str, Any] | None:
+    """Return the volume's source as a second volume names it; None for kinds that have none proven to work."""
+    spec = volume.spec
+    if spec.host_path is not None:
+        return {"hostPath": {**spec.host_path, "type": "Directory"}}
+    if spec.local is not None:
+        return {"local": spec.local}
+    if spec.nfs is not None:
+        return {"nfs": {**spec.nfs, "readOnly": True}}
+    if spec.csi is not None:
+        return {"csi": {**spec.csi, "readOnly": True}}
+    return None
 
 
 def missing_secret(repository: Repository, secrets: Informer[objects.Secret], namespace: str) -> Broken | None:

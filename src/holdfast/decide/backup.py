@@ -97,12 +97,20 @@ def _wish(
 
 
 def judge(
-    job: JobFacts, *, claim: Claim | None, claim_uid: str, volume: str, attempt: int, now: datetime
+    job: JobFacts,
+    *,
+    claim: Claim | None,
+    claim_uid: str,
+    volume: str,
+    attempt: int,
+    now: datetime,
+    stray: bool = False,
 ) -> Counted | NotCounted | Void | Running:
     """Return whether a run that was started on claim `claim_uid` and `volume` counts.
 
     pvc-protection does not see our alias of the volume: a volume deleted meanwhile reads as empty, exit 0. So the
-    claim must still be the same one, bound to the same volume and not being deleted.
+    claim must still be the same one, bound to the same volume and not being deleted. `stray`: the volume that
+    was read is none made from our snapshot of the claim.
     """
     match job.state:
         case JobState.RUNNING:
@@ -113,6 +121,9 @@ def judge(
             assert_never(job.state)
     if claim is None or claim.uid != claim_uid or claim.volume_name != volume or claim.deleting:
         return Void(detail="the claim was deleted or re-created during the run")
+    if stray:
+        stranger = Failure(kind=FailureKind.NO_VOLUME_SNAPSHOT, detail="another volume was read than the snapshot's")
+        return NotCounted(failure=stranger, retry_at=now + retry.after(stranger.kind, attempt + 1))
     if job.result is not None and isinstance(job.result.outcome, BackedUp):
         return Counted(outcome=job.result.outcome)
     failure = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover ended without a result")

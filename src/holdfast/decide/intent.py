@@ -17,6 +17,7 @@ from holdfast.model.intent import (
     AsOf,
     Auto,
     ById,
+    CopyMethod,
     Intent,
     Never,
     Problem,
@@ -55,6 +56,7 @@ def read(claim: Written, namespace_labels: Mapping[str, str], label: str = LABEL
         repository=_annotation(claim, "repository"),
         restore=_restore(claim, problems),
         identity=_identity(_annotation(claim, "identity"), problems),
+        copy_method=_copy_method(_annotation(claim, "copy-method"), problems),
         exclude=tuple(line.strip() for line in (_annotation(claim, "exclude") or "").splitlines() if line.strip()),
         accept_partial=_annotation(claim, "accept-partial"),
         backup_now=_annotation(claim, "backup-now"),
@@ -161,6 +163,18 @@ def _identity(text: str | None, problems: list[Problem]) -> Identity | Unreadabl
             Problem(where=f"annotation {PREFIX}identity", what=f"{error}; neither backed up nor restored until then")
         )
         return Unreadable(text=text)
+
+
+def _copy_method(text: str | None, problems: list[Problem]) -> CopyMethod:
+    if text is None:
+        return CopyMethod.AUTO
+    for method in CopyMethod:
+        if text.lower() == method.lower():
+            return method
+    known = ", ".join(CopyMethod)
+    what = f"{text!r} is none of {known}; auto is used"
+    problems.append(Problem(where=f"annotation {PREFIX}copy-method", what=what))
+    return CopyMethod.AUTO
 
 
 def _restore(claim: Written, problems: list[Problem]) -> Sourced[RestoreMode]:

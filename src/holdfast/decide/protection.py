@@ -33,6 +33,7 @@ def plan(ref: ClaimRef, intent: Intent, repositories: Mapping[str, Repository | 
         tier=intent.tier,
         cron=intent.cron,
         restore=intent.restore,
+        copy_method=intent.copy_method,
         exclude=intent.exclude,
         accept_partial=intent.accept_partial,
         backup_now=intent.backup_now,

@@ -17,6 +17,7 @@ def after(kind: FailureKind, attempt: int) -> timedelta:
             | FailureKind.STORAGE_MISSING
             | FailureKind.PARTIAL_LISTING
             | FailureKind.SNAPSHOT_MISSING
+            | FailureKind.NO_VOLUME_SNAPSHOT
             | FailureKind.UNKNOWN
         ):
             return _doubled(timedelta(seconds=5), attempt, timedelta(minutes=10))

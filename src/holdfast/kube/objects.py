@@ -329,6 +329,46 @@ class Lease(Object, frozen=True, kw_only=True):
     spec: LeaseSpec | None = None
 
 
+# Snapshots: kinds of an addition to Kubernetes, which a cluster may not have
+
+
+class VolumeSnapshotClass(Object, frozen=True, kw_only=True):
+    driver: str
+    deletion_policy: str | None = None
+
+
+class SnapshotError(Wire, frozen=True, kw_only=True):
+    message: str | None = None
+
+
+class SnapshotStatus(Wire, frozen=True, kw_only=True):
+    bound_volume_snapshot_content_name: str | None = None
+    ready_to_use: bool | None = None
+    restore_size: str | None = None
+    error: SnapshotError | None = None
+
+
+class VolumeSnapshot(Object, frozen=True, kw_only=True):
+    status: SnapshotStatus | None = None
+
+
+class ContentSpec(Wire, frozen=True, kw_only=True):
+    driver: str
+    deletion_policy: str | None = None
+    source_volume_mode: str | None = None
+    volume_snapshot_class_name: str | None = None
+    volume_snapshot_ref: ObjectReference | None = None
+
+
+class ContentStatus(Wire, frozen=True, kw_only=True):
+    snapshot_handle: str | None = None
+
+
+class VolumeSnapshotContent(Object, frozen=True, kw_only=True):
+    spec: ContentSpec
+    status: ContentStatus | None = None
+
+
 # Ours
 
 
@@ -407,6 +447,17 @@ JOBS = _named("batch", "jobs", "Job", Job)
 DEPLOYMENTS = _named("apps", "deployments", "Deployment", Deployment)
 EVENTS = _core("events", "Event", Event)
 LEASES = _named("coordination.k8s.io", "leases", "Lease", Lease)
+SNAPSHOTS = _named("snapshot.storage.k8s.io", "volumesnapshots", "VolumeSnapshot", VolumeSnapshot)
+CONTENTS = _named(
+    "snapshot.storage.k8s.io",
+    "volumesnapshotcontents",
+    "VolumeSnapshotContent",
+    VolumeSnapshotContent,
+    namespaced=False,
+)
+SNAPSHOT_CLASSES = _named(
+    "snapshot.storage.k8s.io", "volumesnapshotclasses", "VolumeSnapshotClass", VolumeSnapshotClass, namespaced=False
+)
 REPOSITORIES = _ours("repositories", "Repository", Repository, namespaced=False)
 PROTECTIONS = _ours("protections", "Protection", Protection)
 RESTORES = _ours("restores", "Restore", Restore)
@@ -424,6 +475,9 @@ KINDS: Mapping[tuple[str, str], Kind[Any]] = {
         DEPLOYMENTS,
         EVENTS,
         LEASES,
+        SNAPSHOTS,
+        CONTENTS,
+        SNAPSHOT_CLASSES,
         REPOSITORIES,
         PROTECTIONS,
         RESTORES,

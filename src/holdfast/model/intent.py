@@ -23,6 +23,8 @@ ANNOTATIONS: Final[Mapping[str, str]] = {
     "repository": "name of the Repository to use instead of the default",
     "restore": "`auto`, `required`, `never`, a snapshot id, or an RFC 3339 time (the newest backup as of then)",
     "restore-reason": "why `restore: never`",
+    "copy-method": "`auto` (a volume snapshot where the driver has a class for them, else the volume itself), "
+    "`Snapshot` or `Direct`",
     "exclude": "patterns left out of backups, one a line",
     "identity": "`namespace/claim` whose history this claim takes over",
     "accept-partial": "why partial snapshots of this claim may be restored",
@@ -38,6 +40,14 @@ class Tier(StrEnum):
     DAILY = "daily"
     WEEKLY = "weekly"
     MANUAL = "manual"
+
+
+class CopyMethod(StrEnum):
+    """How a claim's data is read while its app goes on."""
+
+    AUTO = "auto"
+    SNAPSHOT = "Snapshot"
+    DIRECT = "Direct"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +131,7 @@ class Intent:
     repository: str | None
     restore: Sourced[RestoreMode]
     identity: Identity | Unreadable | None
+    copy_method: CopyMethod
     exclude: tuple[str, ...]
     accept_partial: str | None
     backup_now: str | None

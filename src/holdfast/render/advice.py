@@ -84,6 +84,8 @@ def _failure(why: FailureKind) -> str:
             return "`holdfast snapshots` lists those that are there."
         case FailureKind.PATH_MISSING:
             return "`holdfast ls` shows what is there."
+        case FailureKind.NO_VOLUME_SNAPSHOT:
+            return "Look at the CSI driver and its snapshotter; `holdfast.dev/copy-method: Direct` does without them."
         case FailureKind.SOURCE_UNREADABLE:
             return "Check the rights on the root directory of the volume."
         case FailureKind.REPOSITORY_FULL:

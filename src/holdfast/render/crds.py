@@ -137,6 +137,8 @@ def _protection() -> dict[str, Any]:
             "schedule": TEXT,
             "scheduleFrom": TEXT,
             "restore": TEXT,
+            "copyMethod": TEXT,
+            "copyMethodFrom": TEXT,
             "nextRun": TIME,
         }
     )

@@ -42,7 +42,7 @@ def restore_job(prime_name: str, attempt: int) -> str:
 
 
 def backup_job(repository: str, identity: Identity, run: str) -> str:
-    """Return the name of a run's Job, and of the alias volume and claim through which it reads the claim's volume.
+    """Return the name of a run's Job, and of all objects through which it reads the claim: alias, snapshots, claim.
 
     Never shared with another run: an alias that outlived its run may lead to a volume that is no longer the claim's.
     """

@@ -5,6 +5,8 @@ from typing import Final, assert_never
 
 from holdfast.model.admission import Arm, LeaveAlone, Refuse
 from holdfast.model.claim import Claim
+from holdfast.model.copying import ByAlias, BySnapshot, NoWay, Way
+from holdfast.model.intent import CopyMethod
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.verdict import Declined, Restore, StartEmpty
 
@@ -23,6 +25,20 @@ def snapshot(point: Snapshot) -> str:
     """Return a snapshot as one phrase."""
     files = "1 file" if point.files == 1 else f"{point.files} files"
     return f"{point.id[:16]} of {point.time:%Y-%m-%d %H:%M:%S}Z, {files}, {size(point.bytes)}"
+
+
+def way(found: Way | None) -> tuple[str | None, str | None]:
+    """Return by which method a claim is read, and why; the method is None where there is none, or none yet."""
+    match found:
+        case None:
+            return None, None
+        case BySnapshot(why=why):
+            return CopyMethod.SNAPSHOT.value, why
+        case ByAlias(why=why):
+            return CopyMethod.DIRECT.value, why
+        case NoWay(detail=detail):
+            return None, detail
+    assert_never(found)
 
 
 def missed(claim: Claim, count: int, newest: str, time: datetime) -> str:

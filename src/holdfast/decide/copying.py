@@ -1,0 +1,179 @@
+"""By which way a claim is read, and facts about its copy → the one next step of making it, or of clearing it away.
+
+Every step may have been done before (at-least-once), and a crash between any two leads back to the same one. Between
+them, the driver's snapshot is held by exactly one of our objects that would delete it, or by none and then by Retain.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from holdfast.model.claim import Claim
+from holdfast.model.copying import (
+    Broken,
+    ByAlias,
+    BySnapshot,
+    Cleared,
+    Clearing,
+    CopyFacts,
+    DeleteWithClaim,
+    Drop,
+    DropContent,
+    Making,
+    NoWay,
+    Offer,
+    Part,
+    Ready,
+    Request,
+    SetPolicy,
+    SnapshotClass,
+    SnapshotFacts,
+    Source,
+    Take,
+    Wait,
+    Way,
+)
+from holdfast.model.failure import Failure, FailureKind
+from holdfast.model.intent import CopyMethod
+
+SINGLE_POD: Final = "ReadWriteOncePod"
+# The snapshot controller shows conflicts of its own as errors and mends them in seconds.
+PATIENCE: Final = timedelta(seconds=20)
+# Clouds upload a snapshot before they call it ready.
+DEADLINE: Final = timedelta(hours=2)
+
+
+def way(claim: Claim, wish: CopyMethod, source: Source, classes: Sequence[SnapshotClass]) -> Way:
+    """Return how the claim's data is read."""
+    found = _snapshot_class(claim, source, classes)
+    match wish:
+        case CopyMethod.AUTO:
+            return found if isinstance(found, BySnapshot) else _by_alias(claim, source, found)
+        case CopyMethod.SNAPSHOT:
+            return found if isinstance(found, BySnapshot) else NoWay(reason="NoSnapshotClass", detail=found)
+        case CopyMethod.DIRECT:
+            return _by_alias(claim, source, "it is asked for")
+    assert_never(wish)
+
+
+def _snapshot_class(claim: Claim, source: Source, classes: Sequence[SnapshotClass]) -> BySnapshot | str:
+    """Return the class to take snapshots with, or why there is none."""
+    if source.driver is None:
+        return "its volume is of no CSI driver, so there are no snapshots of it"
+    if source.provisioner != source.driver:
+        return f"StorageClass {claim.storage_class or '(none)'} makes no volumes of driver {source.driver}"
+    own = sorted((each for each in classes if each.driver == source.driver), key=lambda each: each.name)
+    default = [each for each in own if each.is_default]
+    if len(default) == 1:
+        return BySnapshot(
+            snapshot_class=default[0].name,
+            why=f"VolumeSnapshotClass {default[0].name} is the default of driver {source.driver}",
+        )
+    if len(own) == 1:
+        return BySnapshot(
+            snapshot_class=own[0].name, why=f"VolumeSnapshotClass {own[0].name} is the one of driver {source.driver}"
+        )
+    if not own:
+        return f"driver {source.driver} has no VolumeSnapshotClass"
+    which = "none is" if not default else "several are"
+    return f"driver {source.driver} has the VolumeSnapshotClasses {', '.join(c.name for c in own)}, and {which} default"
+
+
+def _by_alias(claim: Claim, source: Source, why: str) -> ByAlias | NoWay:
+    if SINGLE_POD in claim.access_modes:
+        detail = f"{SINGLE_POD} lets no second pod read the volume, and no snapshot can be read instead: {why}"
+        return NoWay(reason=SINGLE_POD, detail=detail)
+    if not source.has_alias:
+        kinds = "hostPath, local, nfs or csi"
+        detail = f"volume {claim.volume_name} is none of {kinds}: it cannot be read beside the app"
+        return NoWay(reason="NoAlias", detail=detail)
+    return ByAlias(why=why)
+
+
+def next_step(facts: CopyFacts, *, requested_bytes: int, strays: Sequence[str], now: datetime) -> Making:
+    """Return the next step towards a claim that a mover can read.
+
+    `strays` are volumes that nobody claims and that the temporary claim would be bound to, instead of a new one.
+    """
+    taken, first, second, offered = facts.taken, facts.first, facts.second, facts.offered
+    if facts.claim is False:
+        return Ready()
+    if facts.claim is True:
+        return Wait(detail="the temporary claim is being deleted")
+    if taken is None and first is None and second is None:
+        return Take()
+    if taken is None or taken.deleting:
+        return _broken("the VolumeSnapshot beside the claim was deleted")
+    if not taken.ours:
+        return _broken("beside the claim is a VolumeSnapshot of this name that Holdfast did not make: delete it")
+    failure = _failed(taken, now) or (_failed(offered, now) if offered is not None else None)
+    if failure is not None:
+        return Broken(failure=failure)
+    if first is None:
+        return Wait(detail="the snapshot is being taken")
+    if not first.retained:
+        return SetPolicy(content=first.name, retain=True)
+    if not taken.ready or first.handle is None:
+        return Wait(detail="the snapshot is not ready")
+    if second is None or offered is None:
+        return Offer(content=first if second is None else None)
+    if not offered.ready:
+        return Wait(detail="the snapshot is not ready in our namespace")
+    if strays:
+        return _broken(
+            f"volume {strays[0]} belongs to no claim and would be read instead of the snapshot: delete or reserve it"
+        )
+    return Request(size_bytes=max(requested_bytes, taken.restore_bytes or 0))
+
+
+def _failed(snapshot: SnapshotFacts, now: datetime) -> Failure | None:
+    age = now - snapshot.created
+    if snapshot.ready:
+        return None
+    if snapshot.error is not None and age >= PATIENCE:
+        return Failure(kind=FailureKind.NO_VOLUME_SNAPSHOT, detail=snapshot.error)
+    if age >= DEADLINE:
+        return Failure(kind=FailureKind.TIMEOUT, detail=f"the VolumeSnapshot is not ready within {DEADLINE}")
+    return None
+
+
+def _broken(detail: str) -> Broken:
+    return Broken(failure=Failure(kind=FailureKind.NO_VOLUME_SNAPSHOT, detail=detail))
+
+
+def clearing(facts: CopyFacts) -> Clearing:
+    """Return the next step towards nothing being left, in the driver neither.
+
+    The volume goes before the snapshot that it was made from: some drivers refuse the other order.
+    """
+    volume = facts.volume
+    if volume is not None and volume.retained:
+        return DeleteWithClaim(volume=volume.name)
+    if facts.claim is False:
+        return Drop(part=Part.CLAIM)
+    if facts.claim is not None or volume is not None:
+        return Wait(detail="the temporary volume is being deleted")
+    return _clearing_first(facts) or _clearing_second(facts)
+
+
+def _clearing_first(facts: CopyFacts) -> Clearing | None:
+    """The driver's snapshot goes with the first content only where there is no second one."""
+    taken, first, shared = facts.taken, facts.first, facts.second is not None
+    if first is not None and first.retained is not shared and not first.deleting:
+        return SetPolicy(content=first.name, retain=shared)
+    if taken is not None and taken.ours:
+        return Wait(detail="the VolumeSnapshot is being deleted") if taken.deleting else Drop(part=Part.TAKEN)
+    if first is not None:
+        return Wait(detail="its content is being deleted") if first.deleting else DropContent(content=first.name)
+    return None
+
+
+def _clearing_second(facts: CopyFacts) -> Clearing:
+    second, offered = facts.second, facts.offered
+    if second is not None and second.retained and not second.deleting:
+        return SetPolicy(content=second.name, retain=False)
+    if offered is not None:
+        return Wait(detail="the VolumeSnapshot is being deleted") if offered.deleting else Drop(part=Part.OFFERED)
+    if second is not None:
+        return Wait(detail="its content is being deleted") if second.deleting else Drop(part=Part.SECOND)
+    return Cleared()

@@ -1,0 +1,193 @@
+"""How a claim's data is read while its app goes on: facts about the copy, and the one next step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from holdfast.model.failure import Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotClass:
+    """A VolumeSnapshotClass of the cluster."""
+
+    name: str
+    driver: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The volume to read. `driver`: the CSI driver it is of; `provisioner`: that of its claim's StorageClass.
+
+    `has_alias`: a second, read-only volume can name the same bytes.
+    """
+
+    driver: str | None
+    provisioner: str | None
+    has_alias: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BySnapshot:
+    """A mover reads a volume that was made from a VolumeSnapshot of this class."""
+
+    snapshot_class: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByAlias:
+    """A mover reads the volume itself, beside the app."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoWay:
+    """The claim cannot be read in the way that is asked for, or in any: why, as a reason and a sentence."""
+
+    reason: str
+    detail: str
+
+
+Way = BySnapshot | ByAlias | NoWay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFacts:
+    """The VolumeSnapshot of a copy's name. `error` is the driver's word, as long as it stands."""
+
+    created: datetime
+    deleting: bool
+    ours: bool
+    ready: bool
+    error: str | None
+    restore_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentFacts:
+    """A VolumeSnapshotContent of ours. `handle`: what the driver calls the snapshot, once it exists.
+
+    `retained`: deleting this object, or its VolumeSnapshot, leaves the driver's snapshot alone.
+    `secrets` are the annotations that name what the driver needs to delete it.
+    """
+
+    name: str
+    deleting: bool
+    retained: bool
+    handle: str | None
+    driver: str
+    snapshot_class: str | None
+    mode: str | None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemporaryVolume:
+    """The volume that was provisioned from the snapshot. `retained`: it would outlive its claim."""
+
+    name: str
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyFacts:
+    """All objects of one copy: taken beside the app, offered in our namespace, and the claim made from it.
+
+    `claim` says whether the temporary claim is being deleted; None: there is none.
+    """
+
+    taken: SnapshotFacts | None = None
+    first: ContentFacts | None = None
+    second: ContentFacts | None = None
+    offered: SnapshotFacts | None = None
+    claim: bool | None = None
+    volume: TemporaryVolume | None = None
+
+
+class Part(StrEnum):
+    """The objects of a copy that we make."""
+
+    TAKEN = "taken"
+    SECOND = "second"
+    OFFERED = "offered"
+    CLAIM = "claim"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Make the VolumeSnapshot beside the app's claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPolicy:
+    """Say of a content what becomes of the driver's snapshot when the content goes."""
+
+    content: str
+    retain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Make the VolumeSnapshot in our namespace, after a second content of the same handle where there is none."""
+
+    content: ContentFacts | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Make the temporary claim."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The cluster is at work."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """There will be no copy by this attempt."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A mover can mount the temporary claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteWithClaim:
+    """Let the temporary volume go with its claim."""
+
+    volume: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Delete an object of ours."""
+
+    part: Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropContent:
+    """Delete a content whose VolumeSnapshot is gone."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleared:
+    """Nothing of the copy is left."""
+
+
+Making = Take | SetPolicy | Offer | Request | Wait | Broken | Ready
+Clearing = DeleteWithClaim | SetPolicy | Drop | DropContent | Wait | Cleared

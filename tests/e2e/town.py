@@ -1,0 +1,85 @@
+"""What tests of the whole product do in a real cluster: install it, play an app, lose it all."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import places
+from tests.cluster.kubectl import ask, kubectl
+from tests.e2e.test_cluster import claim, job
+
+HOME = "holdfast"
+
+
+def holdfast(*arguments: str) -> str:
+    """Return what the command line prints; its complaint is the test's."""
+    environment = {**os.environ, "KUBECONFIG": str(places.KUBECONFIG)}
+    argv = [sys.executable, "-m", "holdfast", *arguments]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def apply(text: str) -> None:
+    kubectl("apply", "--server-side", "--filename=-", text=text)
+
+
+def install() -> None:
+    """Do what a person does: arm the cluster, then start the operator under its own rights."""
+    apply(holdfast("render", "arm"))
+    apply(holdfast("render", "install", "--image", places.HOLDFAST_IMAGE, "--first-backup-after", "1s"))
+    kubectl("rollout", "status", f"--namespace={HOME}", "deployment/holdfast-operator", "--timeout=120s")
+
+
+def lose_holdfast() -> None:
+    """Remove every trace of Holdfast from the cluster."""
+    for kind in ("protections", "restores", "repositories"):
+        ask("delete", f"{kind}.holdfast.dev", "--all", "--all-namespaces", "--timeout=60s")
+    ask("delete", "namespace", HOME, "--timeout=120s")
+    ask("delete", "customresourcedefinitions", "--selector=app.kubernetes.io/managed-by=holdfast", "--timeout=60s")
+
+
+class App:
+    """A namespace with claims; Jobs are its apps."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create(self) -> None:
+        kubectl("create", "namespace", self.name)
+
+    def claim(self, name: str, **labels: str) -> None:
+        self.claim_with(name, labels)
+
+    def claim_with(self, name: str, labels: dict[str, str], **spec: Any) -> None:
+        made = claim(name, **spec)
+        made["metadata"]["labels"] = labels
+        self.apply(made)
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        kubectl("apply", f"--namespace={self.name}", "--filename=-", text=json.dumps(manifest))
+
+    def run(self, name: str, command: str, on: str) -> str:
+        """Run an app on a claim to its end; return what it printed."""
+        self.apply(job(name, command, claim=on))
+        kubectl("wait", f"--namespace={self.name}", "--for=condition=Complete", f"job/{name}", "--timeout=120s")
+        return kubectl("logs", f"--namespace={self.name}", f"job/{name}")
+
+    def volume(self, name: str) -> Path:
+        """Return where a bound claim's bytes are on this machine."""
+        volume = self.show(f"pvc/{name}", ".spec.volumeName")
+        handle = kubectl("get", f"pv/{volume}", "--output=jsonpath={.spec.csi.volumeHandle}")
+        (found,) = (places.STATE / "volumes").glob(f"*/*/{handle}/data")
+        return found
+
+    def show(self, what: str, path: str) -> str:
+        return kubectl("get", f"--namespace={self.name}", what, f"--output=jsonpath={{{path}}}")
+
+    def lose(self) -> None:
+        """Delete the namespace; its volumes go with it."""
+        kubectl("delete", "namespace", self.name, "--timeout=120s")
+        volumes = f"--output=jsonpath={{.items[?(@.spec.claimRef.namespace=='{self.name}')].metadata.name}}"
+        kubectl("wait", "--for=delete", "pv", "--all", "--timeout=60s") if kubectl("get", "pv", volumes) else None
