@@ -91,8 +91,8 @@ class Copies:
                     return step
                 case Take():
                     await self._create(copies.taken(name, claim, way.snapshot_class))
-                case SetPolicy(content=content):
-                    await self._keep(name, claim, content)
+                case SetPolicy(content=content, retain=retain):
+                    await self._set_policy(name, claim.ref, content, retain=retain)
                 case Offer(content=content):
                     home = self._world.settings.namespace
                     if content is not None:
@@ -108,13 +108,6 @@ class Copies:
     async def _create(self, manifest: Mapping[str, Any]) -> None:
         with contextlib.suppress(errors.AlreadyExists):
             await self._world.kube.create(manifest)
-
-    async def _keep(self, name: str, claim: Claim, content: str) -> None:
-        """Mark the content that the cluster made for our VolumeSnapshot as ours, and let it outlive it."""
-        found = await self._world.kube.get(objects.CONTENTS, content)
-        await self._world.kube.patch(
-            objects.CONTENTS, content, None, copies.kept(name, claim, found.metadata.resource_version)
-        )
 
     def _strays(self, claim: Claim) -> Sequence[str]:
         """Return the volumes of the claim's class that are free: binding a claim to one ignores its data source."""
@@ -155,8 +148,7 @@ class Copies:
                     await kube.patch(objects.VOLUMES, volume, None, body)
                     return False  # the cache shows it in a moment
                 case SetPolicy(content=content, retain=retain):
-                    body = {"spec": {"deletionPolicy": RETAIN if retain else "Delete"}}
-                    await kube.patch(objects.CONTENTS, content, None, body)
+                    await self._set_policy(name, ref, content, retain=retain)
                 case DropContent(content=content):
                     await kube.delete(objects.CONTENTS, content)
                 case Drop(part=part):
@@ -183,6 +175,11 @@ class Copies:
         left.discard(name)
         if not left:
             self._known.pop(ref, None)
+
+    async def _set_policy(self, name: str, ref: ClaimRef, content: str, *, retain: bool) -> None:
+        found = await self._world.kube.get(objects.CONTENTS, content)
+        body = copies.policy(name, ref, found.metadata.resource_version, retain=retain)
+        await self._world.kube.patch(objects.CONTENTS, content, None, body)
 
     # Facts
 
@@ -246,6 +243,7 @@ def _content(item: objects.VolumeSnapshotContent | None) -> ContentFacts | None:
     return ContentFacts(
         name=item.metadata.name,
         deleting=item.is_deleting,
+        ours=ownership.is_ours(item.labels),
         retained=item.spec.deletion_policy == RETAIN,
         handle=item.status.snapshot_handle if item.status is not None else None,
         driver=item.spec.driver,

@@ -111,7 +111,7 @@ def next_step(facts: CopyFacts, *, requested_bytes: int, strays: Sequence[str], 
         return Broken(failure=failure)
     if first is None:
         return Wait(detail="the snapshot is being taken")
-    if not first.retained:
+    if not (first.ours and first.retained):
         return SetPolicy(content=first.name, retain=True)
     if not taken.ready or first.handle is None:
         return Wait(detail="the snapshot is not ready")
@@ -159,7 +159,7 @@ def clearing(facts: CopyFacts) -> Clearing:
 def _clearing_first(facts: CopyFacts) -> Clearing | None:
     """The driver's snapshot goes with the first content only where there is no second one."""
     taken, first, shared = facts.taken, facts.first, facts.second is not None
-    if first is not None and first.retained is not shared and not first.deleting:
+    if first is not None and not first.deleting and not (first.ours and first.retained is shared):
         return SetPolicy(content=first.name, retain=shared)
     if taken is not None and taken.ours:
         return Wait(detail="the VolumeSnapshot is being deleted") if taken.deleting else Drop(part=Part.TAKEN)

@@ -9,11 +9,11 @@ from holdfast.kube.client import Kube
 from holdfast.model.copying import SnapshotClass
 
 DEFAULT: Final = "snapshot.storage.kubernetes.io/is-default-class"
-FRESH: Final = timedelta(minutes=1)
+FRESH: Final = timedelta(seconds=10)
 
 
 class SnapshotClasses:
-    """Asks at most once a minute."""
+    """Asks at most every ten seconds."""
 
     def __init__(self, kube: Kube, now: Callable[[], datetime]) -> None:
         self._kube, self._now = kube, now

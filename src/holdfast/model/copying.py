@@ -69,7 +69,8 @@ class SnapshotFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentFacts:
-    """A VolumeSnapshotContent of ours. `handle`: what the driver calls the snapshot, once it exists.
+    """A VolumeSnapshotContent of a copy. `ours`: it carries our labels, by which it is found without its
+    VolumeSnapshot. `handle`: what the driver calls the snapshot, once it exists.
 
     `retained`: deleting this object, or its VolumeSnapshot, leaves the driver's snapshot alone.
     `secrets` are the annotations that name what the driver needs to delete it.
@@ -77,6 +78,7 @@ class ContentFacts:
 
     name: str
     deleting: bool
+    ours: bool
     retained: bool
     handle: str | None
     driver: str
@@ -124,7 +126,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetPolicy:
-    """Say of a content what becomes of the driver's snapshot when the content goes."""
+    """Mark a content as ours, and say what becomes of the driver's snapshot when the content goes."""
 
     content: str
     retain: bool

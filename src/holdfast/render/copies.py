@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from holdfast.model.claim import Claim
+from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.copying import ContentFacts
 from holdfast.render import claims, names
 
@@ -31,14 +31,14 @@ def _snapshot(name: str, namespace: str, claim: Claim, spec: Mapping[str, Any]) 
     return {
         "apiVersion": API_VERSION,
         "kind": "VolumeSnapshot",
-        "metadata": _metadata(name, namespace, claim),
+        "metadata": _metadata(name, namespace, claim.ref),
         "spec": dict(spec),
     }
 
 
 def second_content(name: str, namespace: str, claim: Claim, first: ContentFacts) -> dict[str, Any]:
     """Return another content of the same driver's snapshot. Retain: both may go without it until one is to take it."""
-    meta = _metadata(name, None, claim)
+    meta = _metadata(name, None, claim.ref)
     meta["annotations"] |= first.secrets
     spec: dict[str, Any] = {
         "driver": first.driver,
@@ -52,16 +52,16 @@ def second_content(name: str, namespace: str, claim: Claim, first: ContentFacts)
     return {"apiVersion": API_VERSION, "kind": "VolumeSnapshotContent", "metadata": meta, "spec": spec}
 
 
-def kept(name: str, claim: Claim, resource_version: str) -> dict[str, Any]:
-    """Return the merge patch by which the cluster's content of our VolumeSnapshot outlives it, and is found again."""
-    meta = _metadata(name, None, claim)
+def policy(name: str, ref: ClaimRef, resource_version: str, *, retain: bool) -> dict[str, Any]:
+    """Return the merge patch that marks a content as ours and says what becomes of the driver's snapshot."""
+    meta = _metadata(name, None, ref)
     return {
         "metadata": {
             "labels": meta["labels"],
             "annotations": meta["annotations"],
             "resourceVersion": resource_version,
         },
-        "spec": {"deletionPolicy": "Retain"},
+        "spec": {"deletionPolicy": "Retain" if retain else "Delete"},
     }
 
 
@@ -70,7 +70,7 @@ def temporary_claim(name: str, namespace: str, claim: Claim, size_bytes: int) ->
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": _metadata(name, namespace, claim),
+        "metadata": _metadata(name, namespace, claim.ref),
         "spec": {
             "accessModes": list(claim.access_modes),
             "resources": {"requests": {"storage": str(size_bytes)}},
@@ -81,6 +81,6 @@ def temporary_claim(name: str, namespace: str, claim: Claim, size_bytes: int) ->
     }
 
 
-def _metadata(name: str, namespace: str | None, claim: Claim) -> dict[str, Any]:
-    marks = {claims.CLAIM: str(claim.ref), claims.CLAIM_UID: claim.uid}
+def _metadata(name: str, namespace: str | None, ref: ClaimRef) -> dict[str, Any]:
+    marks = {claims.CLAIM: str(ref)}
     return names.metadata(name, namespace, COMPONENT, labels={names.HASH: name}, annotations=marks)
