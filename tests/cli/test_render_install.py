@@ -36,6 +36,8 @@ def test_no_right_over_all_namespaces_reads_a_secret_starts_a_pod_or_changes_a_c
     assert not {"pods", "jobs", "deployments"} & {resource for _, resource in everywhere}
     assert everywhere["", "persistentvolumeclaims"] == {"get", "list", "watch"}
     assert everywhere["", "namespaces"] == {"get", "list", "watch"}
+    assert everywhere["snapshot.storage.k8s.io", "volumesnapshots"] == {"get", "list", "create", "delete"}
+    assert everywhere["snapshot.storage.k8s.io", "volumesnapshotclasses"] == {"list"}
     assert "*" not in {verb for verbs in everywhere.values() for verb in verbs}
 
 

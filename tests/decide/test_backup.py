@@ -156,6 +156,12 @@ def test_a_run_whose_claim_changed_meanwhile_is_void(claim: Any) -> None:
     assert "deleted or re-created" in found.detail
 
 
+def test_a_run_that_read_another_volume_than_the_snapshot_s_does_not_count() -> None:
+    found = backup.judge(DONE, claim=BOUND, claim_uid="uid-1", volume="pv-1", attempt=0, now=builders.NOW, stray=True)
+    assert isinstance(found, NotCounted)
+    assert found.failure.kind is FailureKind.NO_VOLUME_SNAPSHOT
+
+
 def test_a_running_mover_is_waited_for() -> None:
     assert judge(replace(DONE, state=JobState.RUNNING, result=None)) == Running()
 

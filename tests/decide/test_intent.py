@@ -4,7 +4,7 @@ import pytest
 
 from holdfast.decide import intent
 from holdfast.model.claim import Identity, Owner
-from holdfast.model.intent import AsOf, Auto, ById, Never, Protect, Required, Tier, Unreadable
+from holdfast.model.intent import AsOf, Auto, ById, CopyMethod, Never, Protect, Required, Tier, Unreadable
 from tests import builders
 
 JOB = Owner(api_version="v1", kind="Pod", name="x", uid="u", controller=True)
@@ -116,3 +116,19 @@ def test_an_identity_is_read_or_said() -> None:
 def test_exclusions_are_one_a_line() -> None:
     found = intent.read(builders.claim(annotations={"holdfast.dev/exclude": "cache\n\n *.tmp \n"}), {})
     assert found.exclude == ("cache", "*.tmp")
+
+
+@pytest.mark.parametrize(
+    ("text", "method"), [("auto", CopyMethod.AUTO), ("snapshot", CopyMethod.SNAPSHOT), ("Direct", CopyMethod.DIRECT)]
+)
+def test_a_copy_method_is_read(text: str, method: CopyMethod) -> None:
+    found = intent.read(builders.claim(annotations={"holdfast.dev/copy-method": text}), {})
+    assert (found.copy_method, found.problems) == (method, ())
+
+
+def test_a_copy_method_that_cannot_be_read_is_auto_and_said() -> None:
+    found = intent.read(builders.claim(annotations={"holdfast.dev/copy-method": "Clone"}), {})
+    assert found.copy_method is CopyMethod.AUTO
+    assert [str(each) for each in found.problems] == [
+        "annotation holdfast.dev/copy-method: 'Clone' is none of auto, Snapshot, Direct; auto is used"
+    ]

@@ -177,9 +177,7 @@ class Copies:
             self._known.pop(ref, None)
 
     async def _set_policy(self, name: str, ref: ClaimRef, content: str, *, retain: bool) -> None:
-        found = await self._world.kube.get(objects.CONTENTS, content)
-        body = copies.policy(name, ref, found.metadata.resource_version, retain=retain)
-        await self._world.kube.patch(objects.CONTENTS, content, None, body)
+        await self._world.kube.patch(objects.CONTENTS, content, None, copies.policy(name, ref, retain=retain))
 
     # Facts
 

@@ -52,15 +52,11 @@ def second_content(name: str, namespace: str, claim: Claim, first: ContentFacts)
     return {"apiVersion": API_VERSION, "kind": "VolumeSnapshotContent", "metadata": meta, "spec": spec}
 
 
-def policy(name: str, ref: ClaimRef, resource_version: str, *, retain: bool) -> dict[str, Any]:
+def policy(name: str, ref: ClaimRef, *, retain: bool) -> dict[str, Any]:
     """Return the merge patch that marks a content as ours and says what becomes of the driver's snapshot."""
     meta = _metadata(name, None, ref)
     return {
-        "metadata": {
-            "labels": meta["labels"],
-            "annotations": meta["annotations"],
-            "resourceVersion": resource_version,
-        },
+        "metadata": {"labels": meta["labels"], "annotations": meta["annotations"]},
         "spec": {"deletionPolicy": "Retain" if retain else "Delete"},
     }
 
