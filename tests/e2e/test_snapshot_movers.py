@@ -59,7 +59,7 @@ def own_class() -> Iterator[Callable[..., None]]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    processes.until(condition, within=timedelta(seconds=60), what=what)
+    processes.until(condition, within=timedelta(seconds=90), what=what)
 
 
 def remains() -> set[str]:
@@ -144,13 +144,25 @@ def test_a_namespace_that_goes_during_a_backup_leaves_nothing(
     until(lambda: remains() <= before, "the end of what the backup made")
 
 
+def test_what_a_killed_operator_left_is_cleared_away_by_the_next(app: App) -> None:
+    bind(app, "data")
+    before = remains()
+    kubectl("annotate", f"--namespace={app.name}", "pvc/data", "holdfast.dev/backup-now=1")
+    until(lambda: bool(kubectl("get", "volumesnapshots", f"--namespace={app.name}", OURS, "-oname")), "the snapshot")
+    operator = ("--selector=app.kubernetes.io/component=operator", "--force", "--grace-period=0")
+    kubectl("delete", "pods", f"--namespace={HOME}", *operator)
+    kubectl("label", f"--namespace={app.name}", "pvc/data", "backup=disabled", "--overwrite")
+    assert not remains() <= before
+    until(lambda: remains() <= before, "the end of what the backup made")
+
+
 def test_what_the_driver_complains_of_is_told_and_leaves_nothing(app: App, own_class: Callable[..., None]) -> None:
     own_class(deletionPolicy="Delete", parameters={f"{SECRET}name": "nobody", f"{SECRET}namespace": "nowhere"})
     bind(app, "data")
     until(lambda: "VolumeSnapshotClass own" in plan(app, "data"), "the new default class")
     before = remains()
     kubectl("annotate", f"--namespace={app.name}", "pvc/data", "holdfast.dev/backup-now=1")
-    until(lambda: "nobody" in app.show("protection/data", ".status.message"), "the driver's complaint")
+    until(lambda: "cannot get credentials" in app.show("protection/data", ".status.message"), "the driver's complaint")
     assert app.show("protection/data", ".status.state") == "Failing"
     kubectl("label", f"--namespace={app.name}", "pvc/data", "backup=disabled", "--overwrite")
     until(lambda: remains() <= before, "the end of what the backup made")
