@@ -8,10 +8,11 @@ import pytest
 
 from holdfast.cli import cluster, explain, explain_view
 from holdfast.cli.cluster import Claimed, Order
-from holdfast.cli.explain import ExplainReport
+from holdfast.cli.explain import ExplainReport, Value
 from holdfast.cli.history import History
 from holdfast.decide import evidence, intent
 from holdfast.decide.protection import Broken
+from holdfast.kube import objects
 from holdfast.model.claim import Claim, ClaimPhase, Identity
 from holdfast.model.evidence import Doubt, Inventory
 from holdfast.model.failure import Failure, FailureKind
@@ -132,6 +133,19 @@ def test_a_bound_claim_is_told_what_would_happen() -> None:
     report = explained(found, builders.claim(phase=ClaimPhase.BOUND))
     assert not report.applies_now
     assert "If it were created again now: Restore" in said(report)
+
+
+def test_how_the_volume_is_read_is_told_with_its_reason() -> None:
+    why = "VolumeSnapshotClass csi is the default of driver csi.example"
+    item = objects.Protection(
+        metadata=objects.ObjectMeta(name="data", uid="u", resource_version="1", creation_timestamp=NOW),
+        status={"state": "New", "plan": {"copyMethod": "Snapshot", "copyMethodFrom": why}},
+    )
+    about = replace(claimed(builders.claim()), item=item, repositories={})
+    order = cluster.order(about)
+    assert isinstance(order, NoPlan)
+    report = explain.report(about, order, None, NOW)
+    assert Value(name="copy method", value="Snapshot", origin=why) in report.ledger
 
 
 def test_flags_stand_beside_the_witness_that_knows_them() -> None:
