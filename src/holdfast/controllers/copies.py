@@ -70,9 +70,22 @@ class Copies:
         except errors.NotServed:
             return ()
         for item in found:
-            if claims.CLAIM in item.annotations and names.HASH in item.labels:
-                self.note(ClaimRef.parse(item.annotations[claims.CLAIM]), item.labels[names.HASH])
+            ref, name = self._named(item)
+            if ref is not None and name.startswith(names.BACKUP):
+                self.note(ref, name)
         return tuple(self._known)
+
+    def _named(self, item: objects.Object) -> tuple[ClaimRef | None, str]:
+        """Return the claim and the copy that an object says it is of.
+
+        Labels can be forged: what lies in an app's namespace speaks for that namespace only.
+        """
+        try:
+            ref = ClaimRef.parse(item.annotations.get(claims.CLAIM, ""))
+        except ValueError:
+            return None, ""
+        foreign = item.metadata.namespace not in (None, ref.namespace, self._world.settings.namespace)
+        return None if foreign else ref, item.labels.get(names.HASH, "")
 
     # Making
 
@@ -187,14 +200,15 @@ class Copies:
         contents = {
             item.metadata.name: item
             for item in await self._world.kube.list(objects.CONTENTS, labels={names.HASH: name})
+            if _is_of(item, ref)
         }
         second = contents.pop(name, None)
         first = next(iter(contents.values()), None)
         if first is None and taken is not None:
             # Not marked yet: the snapshot controller names what it makes by the uid.
             first = await self._find(objects.CONTENTS, f"snapcontent-{taken.metadata.uid}")
-        offered = await self._find(objects.SNAPSHOTS, name, home)
-        claim = await self._find(objects.CLAIMS, name, home)
+        offered = _of(await self._find(objects.SNAPSHOTS, name, home), ref)
+        claim = _of(await self._find(objects.CLAIMS, name, home), ref)
         return CopyFacts(
             taken=_snapshot(taken),
             first=_content(first),
@@ -219,6 +233,15 @@ class Copies:
             return None
         retained = found.spec.persistent_volume_reclaim_policy == RETAIN
         return TemporaryVolume(name=found.metadata.name, retained=retained)
+
+
+def _is_of(item: objects.Object, ref: ClaimRef) -> bool:
+    return item.annotations.get(claims.CLAIM) == str(ref)
+
+
+def _of(item: T | None, ref: ClaimRef) -> T | None:
+    """Return what belongs to the claim's copy; another claim's of the same name is none of its business."""
+    return item if item is not None and _is_of(item, ref) else None
 
 
 def _snapshot(item: objects.VolumeSnapshot | None) -> SnapshotFacts | None:

@@ -12,6 +12,7 @@ COMPONENT: Final = "app.kubernetes.io/component"
 HASH: Final = "holdfast.dev/hash"
 KIND: Final = "holdfast.dev/run-kind"
 PREFIX: Final = "holdfast.dev/"
+BACKUP: Final = "backup-"
 
 
 def digest(*parts: str) -> str:
@@ -46,7 +47,7 @@ def backup_job(repository: str, identity: Identity, run: str) -> str:
 
     Never shared with another run: an alias that outlived its run may lead to a volume that is no longer the claim's.
     """
-    return f"backup-{digest(repository, str(identity))}-{digest(run)[:8]}"
+    return f"{BACKUP}{digest(repository, str(identity))}-{digest(run)[:8]}"
 
 
 def reader(repository: str) -> str:
