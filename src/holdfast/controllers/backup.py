@@ -50,7 +50,6 @@ class Backups:
         self._world = world
         self._waiting: dict[ClaimRef, datetime] = {}
         self._copies = Copies(world)
-        self._counted: dict[ClaimRef, str] = {}
 
     async def recover(self) -> Sequence[ClaimRef]:
         """Find what an earlier process left half done where nothing is watched; return the claims to look at."""
@@ -126,8 +125,6 @@ class Backups:
         slot = status.text(due.slot) if due.now_value is None else f"now:{due.now_value}"
         run = f"{claim.uid}:{slot}:{due.attempt}"
         name = names.backup_job(plan.repository.value.name, plan.identity.value, run)
-        if self._counted.get(claim.ref) == name:
-            return SOON  # what its Protection remembers is not seen yet
         left = await self._copies.clear(claim.ref, keep=name)
         if left is not None:
             return left
@@ -267,7 +264,6 @@ class Backups:
                 return LATER
             case Counted(outcome=outcome):
                 await self._count(ref, item, job, outcome)
-                self._counted[ref] = job.metadata.name
             case NotCounted(failure=failure, retry_at=retry_at):
                 await self._failed(ref, item, failure, attempt, retry_at, annotations.get(NOW_VALUE))
             case Void(detail=detail):
