@@ -8,30 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import nodes, places
+from tests.cluster import nodes
 from tests.cluster.kubectl import ask, kubectl
+from tests.e2e import town
 from tests.e2e.test_cluster import claim, job
-from tests.e2e.test_main_job import HOME, LABELS, App, apply, holdfast, lose_holdfast
+from tests.e2e.town import HOME, App, apply, holdfast, lose_holdfast
 from tests.support import trees
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(230)]
 
+LABELS = {"backup": "manual"}
 CLASS = "local-path"
 IMMEDIATE = "csi-immediate"
 BY_NAME = ("--by-name", f"{CLASS},{IMMEDIATE}")
 
 
-def install() -> None:
-    apply(holdfast("render", "arm", *BY_NAME))
-    apply(
-        holdfast("render", "install", "--image", places.HOLDFAST_IMAGE, "--first-backup-after", "1s", *BY_NAME),
-    )
-    kubectl("rollout", "status", f"--namespace={HOME}", "deployment/holdfast-operator", "--timeout=120s")
-
-
 @pytest.fixture
 def cluster(kubeconfig: Path) -> Iterator[None]:
-    install()
+    town.install(*BY_NAME)
     yield
     lose_holdfast()
 
@@ -105,7 +99,7 @@ def test_what_was_lost_is_back_before_the_app_starts(cluster: None, app: Town, r
     app.lose()
     assert not directory.exists()
     lose_holdfast()
-    install()
+    town.install(*BY_NAME)
     apply(repository)
     app.create()
     app.claim("data", **LABELS)

@@ -27,10 +27,10 @@ def apply(text: str) -> None:
     kubectl("apply", "--server-side", "--filename=-", text=text)
 
 
-def install() -> None:
-    """Do what a person does: arm the cluster, then start the operator under its own rights."""
-    apply(holdfast("render", "arm"))
-    apply(holdfast("render", "install", "--image", places.HOLDFAST_IMAGE, "--first-backup-after", "1s"))
+def install(*rule: str) -> None:
+    """Do what a person does: arm the cluster, then start the operator under its own rights and by the same rule."""
+    apply(holdfast("render", "arm", *rule))
+    apply(holdfast("render", "install", "--image", places.HOLDFAST_IMAGE, "--first-backup-after", "1s", *rule))
     kubectl("rollout", "status", f"--namespace={HOME}", "deployment/holdfast-operator", "--timeout=120s")
 
 

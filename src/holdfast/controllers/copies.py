@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar, assert_never
 
-from holdfast.controllers.fill import is_provisioned
+from holdfast.controllers.clearing import is_provisioned
 from holdfast.controllers.world import World
 from holdfast.decide import copying, ownership
 from holdfast.kube import errors, objects, parse
