@@ -341,13 +341,17 @@ class Backups:
         await status.write(self._world, objects.PROTECTIONS, item, {"backup": changes})
 
     async def _clear(self, job: objects.Job) -> None:
-        """Delete the run's Job, then what it read through."""
+        """Delete what the run read through, and its Job.
+
+        An alias goes first: while the Job is there, whoever comes after a crash is led back to it.
+        """
         name = job.metadata.name
-        await self._world.kube.delete(objects.JOBS, name, self._world.settings.namespace, uid=job.metadata.uid)
-        if job.annotations.get(METHOD) == CopyMethod.SNAPSHOT:
-            self._copies.note(ClaimRef.parse(job.annotations[claims.CLAIM]), name)  # the next look clears it away
-        else:
+        by_snapshot = job.annotations.get(METHOD) == CopyMethod.SNAPSHOT
+        if not by_snapshot:
             await self._clear_alias(name)
+        await self._world.kube.delete(objects.JOBS, name, self._world.settings.namespace, uid=job.metadata.uid)
+        if by_snapshot:
+            self._copies.note(ClaimRef.parse(job.annotations[claims.CLAIM]), name)  # the next look clears it away
 
     async def _clear_alias(self, name: str) -> None:
         """Delete the alias claim, then its volume: Retain keeps the app's data."""
