@@ -52,7 +52,7 @@ async def test_a_backup_is_listed_with_its_counts_time_and_tags(bench: Bench, tm
     source = write(tmp_path, {"a": "12345", "b/c": "1234567", "b/empty": ""})
     (source / "link").symlink_to("a")
     tags = {"run": "r-7f", "claim-uid": "1b4e28ba-2fa1-11d2", "note": "a=b, c%2C: d"}
-    taken = await bench.engine.backup(identity, source, tags, (), unheard, has_history=False)
+    taken = await bench.engine.backup(identity, source, tags, (), unheard, history=None)
     answer = await bench.answer(identity)
     assert isinstance(answer, Listing)
     (listed,) = answer.snapshots
@@ -133,8 +133,8 @@ async def test_the_source_may_be_another_path_each_time(bench: Bench, tmp_path: 
     first, second = tmp_path / "one" / "data", tmp_path / "pvc-0001"
     write(first, {"a": "x" * 500_000})
     trees.copy(first, second)
-    before = await bench.engine.backup(identity, first, {}, (), unheard, has_history=False)
-    after = await bench.engine.backup(identity, second, {}, (), unheard, has_history=False)
+    before = await bench.engine.backup(identity, first, {}, (), unheard, history=None)
+    after = await bench.engine.backup(identity, second, {}, (), unheard, history=None)
     assert await bench.ids(identity) == (before.snapshot.id, after.snapshot.id)
     if after.new_bytes is not None and bench.kind is not EngineKind.MEMORY:
         assert after.new_bytes < 10_000

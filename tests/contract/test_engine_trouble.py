@@ -70,7 +70,7 @@ async def test_a_wrong_password_is_named(own_bench: Bench, tmp_path: Path) -> No
     assert caught.value.failure.kind is FailureKind.WRONG_PASSWORD
     assert "wrong" not in caught.value.failure.detail.lower().replace("wrong password", "")
     with pytest.raises(EngineFailure) as caught:
-        await own_bench.open("wrong").backup(identity, tmp_path / "source", {}, (), unheard, has_history=False)
+        await own_bench.open("wrong").backup(identity, tmp_path / "source", {}, (), unheard, history=None)
     assert caught.value.failure.kind is FailureKind.WRONG_PASSWORD
     assert await own_bench.ids(identity) == (snapshot,)
 
@@ -82,7 +82,7 @@ async def test_a_storage_that_is_gone_is_not_created_again(own_bench: Bench, tmp
     storage.rename(tmp_path / "elsewhere")
     assert (await failure_of(own_bench, identity)).kind is FailureKind.STORAGE_MISSING
     for action in (
-        own_bench.open().backup(identity, tmp_path / "source", {}, (), unheard, has_history=False),
+        own_bench.open().backup(identity, tmp_path / "source", {}, (), unheard, history=None),
         own_bench.open().restore(identity, "0" * 32, tmp_path / "target", unheard),
         own_bench.open().delete(identity),
     ):
@@ -136,7 +136,7 @@ async def test_cancelling_leaves_no_process_and_no_half_snapshot(bench: Bench, t
     source = random_tree(tmp_path / "source", files=40, size=1 << 20)
     before, others = await bench.ids(identity), children()
     for patience in (0.0, 0.2, 0.7):
-        task = asyncio.create_task(bench.engine.backup(identity, source, {}, (), unheard, has_history=False))
+        task = asyncio.create_task(bench.engine.backup(identity, source, {}, (), unheard, history=None))
         await asyncio.wait([task], timeout=patience)
         task.cancel()
         await asyncio.wait([task])
@@ -159,7 +159,7 @@ async def test_a_full_repository_says_so_and_still_lists(own_bench: Bench, tmp_p
         identity = fresh_identity()
         kept = await own.backup(identity, random_tree(tmp_path / "fits"))
         with pytest.raises(EngineFailure) as caught:
-            await own.open().backup(identity, too_much, {}, (), unheard, has_history=False)
+            await own.open().backup(identity, too_much, {}, (), unheard, history=None)
         assert caught.value.failure.kind is FailureKind.REPOSITORY_FULL, caught.value
         assert await own.ids(identity) == (kept,)
         await own.open().restore(identity, kept, tmp_path / "target", unheard)
@@ -179,7 +179,7 @@ async def test_a_full_target_says_so(bench: Bench, tmp_path: Path) -> None:
 async def test_progress_grows_and_ends_where_the_work_ends(bench: Bench, tmp_path: Path) -> None:
     identity, heard = fresh_identity(), list[Progress]()
     source = random_tree(tmp_path / "source", files=30, size=1 << 20)
-    taken = await bench.engine.backup(identity, source, {}, (), heard.append, has_history=False)
+    taken = await bench.engine.backup(identity, source, {}, (), heard.append, history=None)
     await bench.open().restore(identity, taken.snapshot.id, tmp_path / "target", heard.append)
     assert all(each.files_done <= 31 and each.bytes_done <= 31 << 20 for each in heard)
 
@@ -193,7 +193,7 @@ async def test_an_identity_that_cannot_be_a_name_is_that_ones_trouble(bench: Ben
     assert [each.id for each in answer.snapshots] == [snapshot]
     assert refused == Listing(engine_id=answer.engine_id, snapshots=()) or isinstance(refused, Failure)
     with pytest.raises(EngineFailure) as caught:
-        await bench.open().backup(bad, tmp_path / "source", {}, (), unheard, has_history=False)
+        await bench.open().backup(bad, tmp_path / "source", {}, (), unheard, history=None)
     assert caught.value.failure.kind is FailureKind.BAD_ORDER
 
 

@@ -31,7 +31,7 @@ async def saved_in(storage: DictStorage, source: Path) -> str:
     trees.build(source)
     engine = engine_on(storage)
     await engine.initialize()
-    return (await engine.backup(IDENTITY, source, {}, (), unheard, has_history=False)).snapshot.id
+    return (await engine.backup(IDENTITY, source, {}, (), unheard, history=None)).snapshot.id
 
 
 async def kind_of(storage: DictStorage, password: str = "secret") -> FailureKind:
@@ -48,7 +48,7 @@ async def test_one_history_is_told_the_same_way_twice(tmp_path: Path) -> None:
     await saved_in(first, tmp_path / "source")
     engine = engine_on(second)
     await engine.initialize()
-    await engine.backup(IDENTITY, tmp_path / "source", {}, (), unheard, has_history=False)
+    await engine.backup(IDENTITY, tmp_path / "source", {}, (), unheard, history=None)
     keys = [each.key for each in await first.list("")]
     assert keys == [each.key for each in await second.list("")]
     assert [await first.get(key) for key in keys] == [await second.get(key) for key in keys]

@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from holdfast.model.snapshot import Flag, Loss
 from holdfast.model.workorder import Delete, Initialize, Verify
 from tests.support import pods, trees
 from tests.support.pods import CLAIM, Pod
+from tests.support.programs import find_program
 
 pytestmark = [pytest.mark.anyio, pytest.mark.programs]
 
@@ -235,6 +237,24 @@ async def test_a_history_that_was_lost_is_not_begun_anew(pod: Pod) -> None:
     ended = await pod.run(pods.backup(), "run-2")
     assert ended.failure() in (FailureKind.NO_REPOSITORY, FailureKind.STORAGE_MISSING)
     assert pods.stored(pod.repository / pod.engine.value) == {}
+
+
+async def test_nothing_is_written_into_another_repository_in_the_place_of_the_own(tmp_path: Path) -> None:
+    """restic has a repository for every claim: a copy that put one in another's place would mix two histories."""
+    find_program("restic")
+    own, other = tmp_path / "own", tmp_path / "other"
+    for root in (own, other):
+        root.mkdir()
+        pod = await Pod.create(root, EngineKind.RESTIC).initialized()
+        (pod.data / "file").write_text(root.name)
+        await pod.backed_up()
+    pod = Pod(root=own, engine=EngineKind.RESTIC)
+    shutil.rmtree(pod.repository / "restic")
+    shutil.copytree(other / "repository/restic", pod.repository / "restic")
+    before = pods.stored(pod.repository / "restic")
+    ended = await pod.run(pods.backup(), "run-2")
+    assert ended.failure() == FailureKind.REPLACED
+    assert pods.stored(pod.repository / "restic") == before
 
 
 async def test_progress_is_told_as_json_lines(memory_pod: Pod) -> None:

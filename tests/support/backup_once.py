@@ -16,7 +16,7 @@ async def main(kind: str, storage: str, work: str, source: str) -> None:
     where = DirectoryStorage(path=storage)
     beside = open_storage(where, os.environ)
     engine = open_engine(EngineKind(kind), where, beside, os.environ, Path(work))
-    taken = await engine.backup(fresh_identity(), Path(source), {}, (), unheard, has_history=False)
+    taken = await engine.backup(fresh_identity(), Path(source), {}, (), unheard, history=None)
     print(taken.unreadable_count, *sorted(taken.unreadable), sep="\n")
 
 

@@ -76,7 +76,7 @@ class Bench:
 
     async def backup(self, identity: Identity, source: Path, *, exclude: Sequence[str] = ()) -> str:
         """Back up `source`, whole, and return the snapshot's id."""
-        taken = await self.engine.backup(identity, source, {"run": "r1"}, exclude, unheard, has_history=False)
+        taken = await self.engine.backup(identity, source, {"run": "r1"}, exclude, unheard, history=None)
         assert taken.unreadable_count == 0, taken.unreadable
         return taken.snapshot.id
 

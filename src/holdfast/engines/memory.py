@@ -24,7 +24,7 @@ from holdfast.model.claim import Identity
 from holdfast.model.entry import Entry, EntryKind
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.run import Progress
-from holdfast.model.snapshot import Listing, Snapshot
+from holdfast.model.snapshot import Listing, Record, Snapshot
 
 _REPOSITORY: Final = "memory/repository"
 _ORPHAN_SECONDS: Final = 86_400  # a younger content without its snapshot may belong to a running backup
@@ -107,7 +107,7 @@ class MemoryEngine:
         exclude: Sequence[str],
         report: Report,
         *,
-        has_history: bool,  # noqa: ARG002  one repository for all
+        history: Record | None,  # noqa: ARG002  one repository for all
     ) -> Taken:
         """Store the content, then the list of nodes: a snapshot is there whole or not at all."""
         root = await self._open()

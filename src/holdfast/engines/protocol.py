@@ -13,7 +13,7 @@ from holdfast.model.claim import Identity
 from holdfast.model.entry import Entry
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.run import Progress
-from holdfast.model.snapshot import Flag, Listing, Loss, Snapshot
+from holdfast.model.snapshot import Flag, Listing, Loss, Record, Snapshot
 
 
 class EngineFailure(Exception):
@@ -94,13 +94,13 @@ class Engine(Reader, Protocol):
         exclude: Sequence[str],
         report: Report,
         *,
-        has_history: bool,
+        history: Record | None,
     ) -> Taken:
         """Back up the directory `source`, and find the snapshot again; MISMATCH when it is not there.
 
-        Where the engine has a repository per identity, the first backup creates it. When the identity `has_history`
-        nothing is created: NO_REPOSITORY. The engine's own retention and ignore files stay off. The source may be a
-        different path each time.
+        Where the engine has a repository per identity, the first backup creates it. One that has a `history` has lost
+        it where there is none: NO_REPOSITORY; and nothing is written into another in its place: REPLACED. The
+        engine's own retention and ignore files stay off. The source may be a different path each time.
         """
 
     async def forget(self, identity: Identity, snapshots: Collection[str]) -> None:
@@ -158,3 +158,13 @@ def saved(listed: Collection[Snapshot], snapshot: str) -> Snapshot:
     if Flag.INCOMPLETE in found.flags:
         raise EngineFailure(FailureKind.MISMATCH, f"the engine saved snapshot {snapshot}, but not the whole of it")
     return found
+
+
+def expect_engine(record: Record, engine_id: str | None) -> None:
+    """Raise REPLACED unless the repository that the engine opened is the one that the record is of."""
+    if engine_id != record.engine_id:
+        raise EngineFailure(
+            FailureKind.REPLACED,
+            f"the record of {record.identity} is of repository {record.engine_id}, the engine opened "
+            f"{engine_id}: another repository lies in its place",
+        )

@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from holdfast.decide import quality
 from holdfast.engines import storage, survey
 from holdfast.engines.choose import Opened, inside
-from holdfast.engines.protocol import LOST_BY_KOPIA, LOST_BY_RESTIC, Engine, EngineFailure, Taken, saved
+from holdfast.engines.protocol import LOST_BY_KOPIA, LOST_BY_RESTIC, Engine, EngineFailure, Taken, expect_engine, saved
 from holdfast.model.failure import FailureKind
 from holdfast.model.repository import EngineKind
 from holdfast.model.run import BackedUp, Progress, Survey
@@ -41,10 +41,10 @@ async def run(bench: Bench[Engine], work: Backup) -> BackedUp:
             await _expect_history(bench.repository, record, done)
             return BackedUp(snapshot=done, new_bytes=None, seconds=time.monotonic() - began)
         known = () if record is None else record.snapshots
-        taken, surveyed = await _take(bench, work, source, has_history=bool(known))
+        taken, surveyed = await _take(bench, work, source, record)
         bench.report(Progress(phase="recording", files_done=surveyed.files, bytes_done=surveyed.bytes))
         if record is not None:
-            _expect_same_engine(record, taken.engine_id)
+            expect_engine(record, taken.engine_id)
         recorded = _line(bench, work, taken, surveyed, known)
         held.check()
         await storage.write_record(
@@ -83,27 +83,18 @@ async def _expect_history(repository: Opened[Engine], record: Record, snapshot: 
             f"the record of {record.identity} knows {len(record.snapshots)} snapshots, but their repository "
             f"{record.engine_id} is gone",
         )
-    _expect_same_engine(record, listing.engine_id)
+    expect_engine(record, listing.engine_id)
     saved(listing.snapshots, snapshot.id)
 
 
-def _expect_same_engine(record: Record, engine_id: str) -> None:
-    if engine_id != record.engine_id:
-        raise EngineFailure(
-            FailureKind.REPLACED,
-            f"the record of {record.identity} is of repository {record.engine_id}, the engine opened "
-            f"{engine_id}: another repository lies in its place",
-        )
-
-
-async def _take(bench: Bench[Engine], work: Backup, source: Path, *, has_history: bool) -> tuple[Taken, Survey]:
+async def _take(bench: Bench[Engine], work: Backup, source: Path, record: Record | None) -> tuple[Taken, Survey]:
     """Return what the engine says of the backup, and what a walk beside it counted."""
     tags = {CLAIM_UID: work.claim_uid, CLUSTER_UID: work.cluster_uid, RUN: bench.run}
     walk = aside.start(partial(survey.survey, source))
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         taken = await bench.repository.engine.backup(
-            work.identity, source, tags, work.exclude, bench.report, has_history=has_history
+            work.identity, source, tags, work.exclude, bench.report, history=record
         )
         surveyed = await walk
         await aside.start(partial(_expect_still_there, source, root))

@@ -120,14 +120,14 @@ async def test_the_listing_names_the_repository_that_was_opened(place: Place) ->
 
 
 async def test_nothing_stays_in_the_work_directory(place: Place, source: Path, tmp_path: Path) -> None:
-    taken = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    taken = await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     await place.engine().restore(WEB, taken.snapshot.id, tmp_path / "target", unheard)
     await listed(place)
     assert list(place.work.iterdir()) == []
 
 
 async def test_reading_writes_nothing(place: Place, source: Path, tmp_path: Path) -> None:
-    taken = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    taken = await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     before = trees.manifest(place.repository)
     await listed(place)
     await place.engine().restore(WEB, taken.snapshot.id, tmp_path / "target", unheard)
@@ -137,7 +137,7 @@ async def test_reading_writes_nothing(place: Place, source: Path, tmp_path: Path
 
 
 async def test_a_repository_that_lost_all_index_blobs_is_no_whole_listing(place: Place, source: Path) -> None:
-    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     for blob in place.blobs("x"):
         blob.unlink()
     failure = await refused(place)
@@ -145,11 +145,20 @@ async def test_a_repository_that_lost_all_index_blobs_is_no_whole_listing(place:
     assert "index" in failure.detail
 
 
+async def test_a_backup_into_a_repository_that_lost_its_index_blobs_does_not_count(place: Place, source: Path) -> None:
+    await place.engine().backup(WEB, source, {}, (), unheard, history=None)
+    for blob in place.blobs("x"):
+        blob.unlink()
+    with pytest.raises(EngineFailure, match="index") as caught:
+        await place.engine().backup(WEB, source, {}, (), unheard, history=None)
+    assert caught.value.failure.kind is FailureKind.PARTIAL_LISTING
+
+
 async def test_a_snapshot_whose_index_blob_is_lost_is_missing_from_the_list(place: Place, source: Path) -> None:
     """kopia says nothing: only the record beside it can tell, which is why there is one."""
-    first = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    first = await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     before = set(place.blobs("x"))
-    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     for blob in set(place.blobs("x")) - before:
         blob.unlink()
     assert [each.id for each in await listed(place)] == [first.snapshot.id]
@@ -162,7 +171,7 @@ def empty(folder: Path) -> None:
 
 async def test_a_wiped_repository_is_seen_at_once(place: Place, source: Path) -> None:
     engine = place.engine()
-    await engine.backup(WEB, source, {}, (), unheard, has_history=False)
+    await engine.backup(WEB, source, {}, (), unheard, history=None)
     await engine.listings([WEB])
     empty(place.repository)
     with pytest.raises(EngineFailure) as caught:
@@ -171,7 +180,7 @@ async def test_a_wiped_repository_is_seen_at_once(place: Place, source: Path) ->
 
 
 async def test_a_lost_manifest_pack_is_damage(place: Place, source: Path) -> None:
-    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     for blob in place.blobs("q"):
         blob.unlink()
     assert (await refused(place)).kind is FailureKind.DAMAGED
@@ -219,9 +228,9 @@ async def test_patterns_of_an_earlier_run_do_not_leak_into_the_next(place: Place
     (source / "b.tmp").write_text("12")
     (source / "cache").mkdir()
     (source / "cache" / "c").write_text("123")
-    await place.engine().backup(WEB, source, {}, ("*.tmp", "/cache"), unheard, has_history=False)
-    await place.engine().backup(WEB, source, {}, ("*.tmp",), unheard, has_history=False)
-    last = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    await place.engine().backup(WEB, source, {}, ("*.tmp", "/cache"), unheard, history=None)
+    await place.engine().backup(WEB, source, {}, ("*.tmp",), unheard, history=None)
+    last = await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     found = {snapshot.id: snapshot.files for snapshot in await listed(place)}
     assert list(found.values())[:2] == [1, 2]
     assert found[last.snapshot.id] == 3
@@ -246,7 +255,7 @@ async def test_a_backup_that_was_not_saved_is_no_backup_whatever_kopia_prints(pl
 
 
 async def test_maintenance_leaves_its_owner_as_it_was(place: Place, source: Path) -> None:
-    await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     await place.engine().maintain(None, full=True)
     with place.kopia().session(readonly=True) as session:
         printed = await session.output(argv.maintenance_info(), "asking")
@@ -258,7 +267,7 @@ async def test_the_password_is_in_no_process_list_and_no_file(place: Place, sour
     for number in range(20):
         (source / f"big{number}").write_bytes(os.urandom(1 << 20))
     seen: list[str] = []
-    task = asyncio.create_task(engine.backup(WEB, source, {}, (), unheard, has_history=False))
+    task = asyncio.create_task(engine.backup(WEB, source, {}, (), unheard, history=None))
     while not task.done():
         seen += command_lines_of_children()
         assert not files_with_the_password(place.work)
@@ -311,7 +320,7 @@ def fill_with_read_only_files(root: Path) -> None:
 
 async def test_a_restore_after_a_killed_one_is_identical(place: Place, source: Path, tmp_path: Path) -> None:
     fill_with_read_only_files(source)
-    taken = await place.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    taken = await place.engine().backup(WEB, source, {}, (), unheard, history=None)
     target = tmp_path / "target"
     where = (str(tmp_path / "storage"), str(place.work), taken.snapshot.id, str(target))
     environment = {**os.environ, "PATH": path_with_tools()}
@@ -350,7 +359,7 @@ async def test_small_files_are_restored_from_s3_by_the_pack(
     for number in range(600):
         (source / f"file{number}").write_bytes(os.urandom(2000))
     await bucket.engine().initialize()
-    taken = await bucket.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    taken = await bucket.engine().backup(WEB, source, {}, (), unheard, history=None)
     before = len(s3_server.requests())
     await bucket.engine().restore(WEB, taken.snapshot.id, tmp_path / "target", unheard)
     asked = s3_server.requests()[before:]
@@ -367,7 +376,7 @@ async def test_a_restore_that_may_hold_no_packs_is_slow_and_right(
     for number in range(150):
         (source / f"file{number}").write_bytes(os.urandom(2000))
     await bucket.engine().initialize()
-    taken = await bucket.engine().backup(WEB, source, {}, (), unheard, has_history=False)
+    taken = await bucket.engine().backup(WEB, source, {}, (), unheard, history=None)
     assert isinstance(bucket.storage, S3Storage)
     bounded = KopiaEngine(
         bucket.storage, password=PASSWORD, environment=bucket.environment, work=bucket.work, prefetch_bytes=0

@@ -148,7 +148,7 @@ async def test_some_of_a_repository_is_damage_and_never_absence(bench: Bench, tm
         subprocess.run(["rm", "-r", "--", folder_of(bench, identity) / name], check=True)  # noqa: ASYNC221
     assert (await doubt(bench, identity)).kind is FailureKind.DAMAGED
     with pytest.raises(EngineFailure) as caught:
-        await bench.open().backup(identity, tmp_path / "source", {}, (), unheard, has_history=False)
+        await bench.open().backup(identity, tmp_path / "source", {}, (), unheard, history=None)
     assert caught.value.failure.kind is FailureKind.DAMAGED
     assert not (folder_of(bench, identity) / lost.split(" ")[0]).exists()
 

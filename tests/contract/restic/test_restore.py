@@ -81,7 +81,7 @@ async def test_a_backup_that_was_copied_by_a_driver_reads_little_again(bench: Be
         status = os.fstat(file.fileno())
         file.write(b"changed behind its time")
     os.utime(second / "big", ns=(status.st_atime_ns, status.st_mtime_ns))
-    taken = await bench.engine.backup(identity, second, {}, (), unheard, has_history=False)
+    taken = await bench.engine.backup(identity, second, {}, (), unheard, history=None)
     assert taken.new_bytes is not None
     assert taken.new_bytes < 100_000
 

@@ -17,7 +17,7 @@ from holdfast.model.entry import Entry
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.repository import DirectoryStorage, Storage
 from holdfast.model.run import Progress
-from holdfast.model.snapshot import Listing, Snapshot
+from holdfast.model.snapshot import Listing, Record, Snapshot
 
 LONG: Final = Limits(total=timedelta(days=2), inactivity=timedelta(minutes=15))
 PREFETCH_BYTES: Final = 1 << 30
@@ -149,7 +149,7 @@ class KopiaEngine:
         exclude: Sequence[str],
         report: Report,
         *,
-        has_history: bool,  # noqa: ARG002  one repository for all, which no backup creates
+        history: Record | None,  # noqa: ARG002  one repository for all, which no backup creates
     ) -> Taken:
         await self.version()
         if not _is_directory(source):
@@ -161,12 +161,13 @@ class KopiaEngine:
             # An earlier run's patterns are still in the repository: that snapshot lacks what they leave out.
             await self._set_exclude(identity, ())
             made = await self._take(identity, source, tags, report)
-        with self._kopia.session(readonly=True) as session:
-            listed = _ours(await _snapshots(session, argv.list_source(identity)))
-            engine_id = session.repository_id()
+        with self._kopia.session(readonly=True) as first, self._kopia.session(readonly=True) as second:
+            # What a healthy repository shows is asked for too: its loss must be told at the next backup, not later.
+            manifests, _ = await both(_snapshots(first, argv.list_source(identity)), _labels(second))
+            engine_id = first.repository_id()
         return Taken(
             engine_id=engine_id,
-            snapshot=saved(listed, made.manifest.id),
+            snapshot=saved(_ours(manifests), made.manifest.id),
             new_bytes=made.new_bytes,
             unreadable=made.unreadable[:_NAMED],
             unreadable_count=made.unreadable_count,

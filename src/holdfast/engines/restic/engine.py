@@ -19,7 +19,7 @@ from holdfast.model.entry import Entry
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.repository import Storage
 from holdfast.model.run import Progress
-from holdfast.model.snapshot import Listing, Snapshot
+from holdfast.model.snapshot import Listing, Record, Snapshot
 
 LONG: Final = Limits(total=timedelta(days=2), inactivity=timedelta(minutes=15))
 _NAMED: Final = 10  # unreadable paths that are named
@@ -104,12 +104,12 @@ class ResticEngine:
         exclude: Sequence[str],
         report: Report,
         *,
-        has_history: bool,
+        history: Record | None,
     ) -> Taken:
         """Back up `source`; the caller holds the identity's lease, so that nobody else creates its repository."""
         source, attributes = _root_of(source)
         noted = {**tags, argv.ROOT_TAG: root.render(attributes)}
-        await self._prepare(identity, has_history=has_history)
+        await self._prepare(identity, history)
         with self._restic.folder() as cache:
             finished = await self._backup(identity, source, noted, exclude, cache, report)
             unreadable = failures.unreadable(finished.stderr, source)
@@ -204,7 +204,7 @@ class ResticEngine:
             (folder / argv.EMPTY_NAME).mkdir()
             return await self._backup(identity, folder, {**tags, argv.EMPTY_TAG: ""}, (), cache, unheard)
 
-    async def _prepare(self, identity: Identity, *, has_history: bool) -> None:
+    async def _prepare(self, identity: Identity, history: Record | None) -> None:
         """Make the identity's repository, once; what a killed attempt left is put aside first.
 
         An identity that has a history has lost its repository: a new life must not stand in the place of the old one.
@@ -212,11 +212,13 @@ class ResticEngine:
         folder = argv.folder_of(identity)
         state = await objects.inspect(self._beside, folder)
         match state:
-            case Ready():
+            case Ready(snapshots=there):
+                if history is not None and there.isdisjoint(each.id for each in history.snapshots):
+                    await self._expect_own(identity, history)
                 return
             case Broken(why=why):
                 raise EngineFailure(FailureKind.DAMAGED, f"{why}: nothing is created over it")
-            case Nothing() | Unfinished() if has_history:
+            case Nothing() | Unfinished() if history is not None and history.snapshots:
                 raise EngineFailure(
                     FailureKind.NO_REPOSITORY,
                     f"{identity} has backups, but {folder} is gone: nothing is written in its place",
@@ -230,6 +232,13 @@ class ResticEngine:
         finished = await self._restic.run(identity, argv.init(), limits=SHORT)
         if finished.exit_code != 0:
             raise failures.failure(finished.exit_code, finished.stderr, full=FailureKind.REPOSITORY_FULL)
+
+    async def _expect_own(self, identity: Identity, history: Record) -> None:
+        """Raise REPLACED unless the repository is the one of the history, though none of its snapshots is left."""
+        listed = (await self.listings([identity]))[identity]
+        if isinstance(listed, Failure):
+            raise EngineFailure(listed.kind, listed.detail)
+        protocol.expect_engine(history, listed.engine_id)
 
     async def _known(self, identity: Identity, snapshots: Collection[str]) -> None:
         """Raise SNAPSHOT_MISSING unless the storage holds every one of the snapshots."""
