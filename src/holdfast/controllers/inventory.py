@@ -10,8 +10,8 @@ from typing import Final
 from holdfast.controllers.world import World
 from holdfast.engines.protocol import EngineFailure
 from holdfast.engines.remote import RemoteReader
-from holdfast.kube.objects import Pod
-from holdfast.model.claim import Identity
+from holdfast.kube.objects import Key, Pod
+from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.evidence import Inventory
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.render import names, pods
@@ -133,6 +133,37 @@ class Inventories:
             if status is not None and status.message:
                 return f"the repository's reader does not run: {status.message}"
         return "the repository's reader is not running yet"
+
+
+class Questions:
+    """What claims want to know of their histories, each since it asked and until it is answered (P7)."""
+
+    def __init__(self, inventories: Inventories, now: Callable[[], datetime]) -> None:
+        self._inventories = inventories
+        self._now = now
+        self._since: dict[ClaimRef, tuple[str, datetime]] = {}  # the claim's uid, and when it asked
+        self._waiting: dict[tuple[str, Identity], set[Key]] = {}
+
+    def ask(self, claim: Claim, repository: str, identity: Identity) -> tuple[Reading, datetime] | None:
+        """Return a reading that began after the claim asked, and when that was; None while there is none yet."""
+        asked = self._since.get(claim.ref)
+        if asked is None or asked[0] != claim.uid:
+            asked = self._since[claim.ref] = (claim.uid, self._now())
+        since = asked[1]
+        reading = self._inventories.ask(repository, identity, since)
+        if reading is None:
+            key = Key(claim.ref.namespace, claim.ref.name)
+            self._waiting.setdefault((repository, identity), set()).add(key)
+            return None
+        return reading, since
+
+    def answered(self, claim: Claim) -> None:
+        """Forget when the claim asked: its next question wants a newer reading."""
+        self._since.pop(claim.ref, None)
+
+    def waiting_for(self, repository: str, identities: frozenset[Identity]) -> frozenset[Key]:
+        """Return the claims that waited for a reading about these identities; they are told only once."""
+        return frozenset().union(*(self._waiting.pop((repository, each), set()) for each in identities))
 
 
 def is_ready(pod: Pod) -> bool:

@@ -261,10 +261,9 @@ class Operator:
 
     def _read(self, repository: str, identities: frozenset[Identity]) -> None:
         self.repository.add(Key("", repository))
-        for key in self._populate.waiting_for(repository, identities):
-            self.populate.add(key)
-        for key in self._unheld.waiting_for(repository, identities):
-            self.unheld.add(key)
+        for questions, loop in ((self._populate.questions, self.populate), (self._unheld.questions, self.unheld)):
+            for key in questions.waiting_for(repository, identities):
+                loop.add(key)
 
 
 def _standing(item: objects.Repository) -> tuple[object, bool]:

@@ -1,12 +1,12 @@
 """A new claim gets its data: observe, decide the one next step, carry it out; every step may have been done before."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, assert_never
 
 from holdfast.controllers import clearing, fill, place, status
 from holdfast.controllers.fill import Fill
-from holdfast.controllers.inventory import Inventories
+from holdfast.controllers.inventory import Inventories, Questions
 from holdfast.controllers.world import World
 from holdfast.decide import admission, evidence, intent, population, protection, request, restore
 from holdfast.kube.objects import Key
@@ -54,14 +54,7 @@ class Populate:
 
     def __init__(self, world: World, inventories: Inventories) -> None:
         self._world = world
-        self._inventories = inventories
-        # Since when each claim (by uid) has been asking: an inventory that began earlier answers nothing (P7).
-        self._asked: dict[str, datetime] = {}
-        self._waiting: dict[tuple[str, Identity], set[Key]] = {}
-
-    def waiting_for(self, repository: str, identities: frozenset[Identity]) -> frozenset[Key]:
-        """Return the claims that waited for a reading about these identities; they are told only once."""
-        return frozenset().union(*(self._waiting.pop((repository, each), set()) for each in identities))
+        self.questions = Questions(inventories, world.now)
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Take the claim's next step; return when to look again without a change."""
@@ -123,12 +116,10 @@ class Populate:
         prime = found.prime_facts()
         if claim.phase is not ClaimPhase.PENDING or (prime is not None and prime.decided_for == claim.uid):
             return None
-        since = self._asked.setdefault(claim.uid, self._world.now())
-        reading = self._inventories.ask(order.repository.name, order.identity, since)
-        if reading is None:
-            key = Key(claim.ref.namespace, claim.ref.name)
-            self._waiting.setdefault((order.repository.name, order.identity), set()).add(key)
+        answer = self.questions.ask(claim, order.repository.name, order.identity)
+        if answer is None:
             return None
+        reading, since = answer
         known = status.remembered(status.protection(self._world, claim.ref), order.repository.name, str(order.identity))
         facts = evidence.judge(
             order.identity,
@@ -164,13 +155,13 @@ class Populate:
     async def _act(self, found: Fill, step: Step, verdict: Verdict | None) -> timedelta | None:
         match step:
             case Nothing():
-                self._asked.pop(found.claim.uid, None)
+                self.questions.answered(found.claim)
                 return None
             case NeedVerdict():
                 return None
             case Waiting():
                 if isinstance(verdict, Wait):
-                    self._asked.pop(found.claim.uid, None)
+                    self.questions.answered(found.claim)
                 return await self._wait(found.claim, step, verdict)
             case ChooseNode():
                 await place.choose(self._world, found.claim)
@@ -179,7 +170,7 @@ class Populate:
             case Adopt():
                 await found.note(found.adoption())
             case Discard():
-                self._asked.pop(found.claim.uid, None)
+                self.questions.answered(found.claim)
                 await found.discard(step)
             case StartJob():
                 await found.start_job(step)
@@ -192,7 +183,7 @@ class Populate:
             case HandOver():
                 await found.hand_over()
             case Finish():
-                self._asked.pop(found.claim.uid, None)
+                self.questions.answered(found.claim)
                 await found.finish()
             case Taken():
                 await found.taken(step)

@@ -1,15 +1,15 @@
 """A protected claim that was bound to a volume not from us is judged once: did it miss its data?"""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, assert_never
 
 from holdfast.controllers import fill, status
-from holdfast.controllers.inventory import Inventories
+from holdfast.controllers.inventory import Inventories, Questions
 from holdfast.controllers.world import World
 from holdfast.decide import backup, unheld
 from holdfast.kube import objects
 from holdfast.kube.objects import Key
-from holdfast.model.claim import Claim, ClaimRef, Identity
+from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.protection import Plan
 from holdfast.render import claims, sentences
 
@@ -25,13 +25,7 @@ class Unheld:
 
     def __init__(self, world: World, inventories: Inventories) -> None:
         self._world = world
-        self._inventories = inventories
-        self._asked: dict[str, datetime] = {}
-        self._waiting: dict[tuple[str, Identity], set[Key]] = {}
-
-    def waiting_for(self, repository: str, identities: frozenset[Identity]) -> frozenset[Key]:
-        """Return the claims that waited for a reading about these identities; they are told only once."""
-        return frozenset().union(*(self._waiting.pop((repository, each), set()) for each in identities))
+        self.questions = Questions(inventories, world.now)
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Judge the claim, if that was not done before; return when to look again."""
@@ -53,12 +47,11 @@ class Unheld:
 
     async def _judge(self, claim: Claim, plan: Plan) -> timedelta | None:
         repository, identity = plan.repository.value.name, plan.identity.value
-        since = self._asked.setdefault(claim.uid, self._world.now())
-        reading = self._inventories.ask(repository, identity, since)
-        if reading is None:
-            self._waiting.setdefault((repository, identity), set()).add(Key(claim.ref.namespace, claim.ref.name))
+        answer = self.questions.ask(claim, repository, identity)
+        if answer is None:
             return None
-        del self._asked[claim.uid]
+        reading, _ = answer
+        self.questions.answered(claim)
         match unheld.judge(reading.found, identity, claim.uid):
             case unheld.Unclear():
                 return LATER  # the Repository says what is wrong with it
