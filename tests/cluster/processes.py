@@ -119,7 +119,7 @@ def until(true: Callable[[], bool], *, within: timedelta, what: str) -> None:
             why = f"{', '.join(gone)} ended" if gone else f"not within {within.total_seconds():g} s"
             logs = [_tail(places.LOGS / f"{name}.log") for name in gone]
             raise ClusterError("\n".join((f"waited for {what}: {why} (logs: {places.LOGS})", *logs)))
-        time.sleep(0.1)
+        time.sleep(0.1)  # a daemon does not tell when it is ready
 
 
 def _tail(log: Path) -> str:
