@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from holdfast.model.intent import MANAGED_BY
 from holdfast.model.population import Consumer
-from holdfast.render import names
+from holdfast.render import install, names
 
 KIND: Final = "place"
 DEADLINE: Final = 3600  # seconds
@@ -113,7 +113,7 @@ def _container(number: int, image: str, resources: Mapping[str, Any]) -> dict[st
         "resources": {key: resources[key] for key in ("requests", "limits") if resources.get(key)},
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": 65_532,
+            "runAsUser": install.USER,
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
