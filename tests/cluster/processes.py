@@ -23,6 +23,7 @@ from tests.cluster.trouble import ClusterError
 
 MARK: Final = "HOLDFAST_E2E_DAEMON"
 DAEMONS: Final = places.RUN / "daemons"
+_LOOKS: Final = 20
 _APART: Final = ("setsid", "--fork")  # nobody's child, since a daemon outlives whoever starts it
 
 
@@ -94,8 +95,14 @@ def end(chosen: Iterable[str], *, grace: timedelta) -> None:
 
 
 def kill_all() -> None:
-    """Kill all daemons and what they have started: the shims of containerd heed no other signal."""
-    kill_pids(_all_running(), ours=lambda pid: _daemon_of(pid) is not None)
+    """Kill all daemons and what they have started: the shims of containerd heed no other signal.
+
+    What one starts while it is being killed is found at the next look.
+    """
+    for _ in range(_LOOKS):
+        if not (pids := _all_running()):
+            return
+        kill_pids(pids, ours=lambda pid: _daemon_of(pid) is not None)
 
 
 def kill(name: str) -> None:

@@ -1,5 +1,6 @@
 """Daemons are found and ended, and nobody else is."""
 
+import secrets
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ GRACE = timedelta(seconds=10)
 
 @pytest.fixture(autouse=True)
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep these daemons apart from those of a cluster that may run on this machine."""
-    monkeypatch.setattr(processes, "MARK", f"HOLDFAST_TEST_{tmp_path.name.upper()}")
+    """Keep these daemons apart from those of a cluster, and of other tests, that may run on this machine."""
+    monkeypatch.setattr(processes, "MARK", f"HOLDFAST_TEST_{secrets.token_hex(8).upper()}")
     monkeypatch.setattr(processes, "DAEMONS", tmp_path / "daemons")
     monkeypatch.setattr(places, "LOGS", tmp_path / "logs")
     yield
@@ -36,6 +37,13 @@ def running(name: str) -> bool:
 def test_a_daemon_and_what_it_starts_are_found_and_killed() -> None:
     processes.start(sleeper("parent", "setsid sleep 1000 & sleep 1000"))
     processes.until(lambda: len(processes.running().get("parent", ())) == 3, within=GRACE, what="both children")
+    processes.kill_all()
+    assert not processes.running()
+
+
+def test_what_a_daemon_starts_while_it_is_killed_is_killed_too() -> None:
+    processes.start(sleeper("busy", "for each in $(seq 300); do setsid sleep 1000 & done; wait"))
+    processes.until(lambda: running("busy"), within=GRACE, what="the daemon")
     processes.kill_all()
     assert not processes.running()
 
