@@ -7,8 +7,16 @@ import msgspec
 import pytest
 import yaml
 
-from holdfast.kube import objects, parse
-from holdfast.model.repository import DirectoryStorage, EngineKind, Repository, S3Storage
+from holdfast.kube import objects, specs
+from holdfast.model.repository import (
+    ClaimStorage,
+    DirectoryStorage,
+    EngineKind,
+    NfsStorage,
+    Place,
+    Repository,
+    S3Storage,
+)
 from holdfast.render import crds, pods
 from holdfast.render.repository import PLACEHOLDER, WARNING
 from tests.cli.test_main import run
@@ -29,7 +37,7 @@ def read(manifest: dict[str, Any]) -> Repository:
         "metadata": manifest["metadata"]
         | {"uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
     }
-    return parse.repository(msgspec.convert(stored, objects.Repository))
+    return specs.repository(msgspec.convert(stored, objects.Repository))
 
 
 @pytest.mark.parametrize("engine", [EngineKind.KOPIA, EngineKind.RESTIC])
@@ -81,6 +89,38 @@ def test_a_bucket_reads_back_as_it_was_written(text: str, more: tuple[str, ...],
         "AWS_SECRET_ACCESS_KEY": "SK",
     }
     assert PLACEHOLDER not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("--claim", "backups"), ClaimStorage(claim="backups")),
+        (("--claim", "backups/team/"), ClaimStorage(claim="backups", path="team")),
+        (("--nfs", "nas.example.org:/volume1/backups"), NfsStorage(server="nas.example.org", path="/volume1/backups")),
+        (("--nfs", "fd00::7:/backups"), NfsStorage(server="fd00::7", path="/backups")),
+    ],
+)
+def test_a_file_system_of_the_cluster_reads_back_as_it_was_written(arguments: tuple[str, ...], place: Place) -> None:
+    _, manifest, _ = rendered(*arguments)
+    assert read(manifest).storage == place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ((), "--nfs SERVER:/PATH"),
+        (("--claim", "backups", "--directory", "/srv"), "with one of"),
+        (("--claim", "/home"), "write NAME[/PATH]"),
+        (("--claim", "backups/../team"), "write NAME[/PATH]"),
+        (("--nfs", "nas.example.org"), "write SERVER:/PATH"),
+        (("--nfs", ":/volume1"), "write SERVER:/PATH"),
+        (("--directory", "backups"), "absolute path"),
+    ],
+)
+def test_a_place_that_cannot_be_one_is_refused_with_how_to_write_it(arguments: tuple[str, ...], advice: str) -> None:
+    done = run("render", "repository", *arguments)
+    assert done.exit_code == 2
+    assert advice in done.stderr
 
 
 def test_keys_that_are_not_named_stand_out() -> None:

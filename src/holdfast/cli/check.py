@@ -15,7 +15,7 @@ from holdfast.cli.options import Asked, Output
 from holdfast.cli.problems import ExitCode, Problem
 from holdfast.cli.text import counted, ended
 from holdfast.decide import check
-from holdfast.kube import manifest, objects, parse
+from holdfast.kube import manifest, objects, specs
 from holdfast.model.admission import Creation, Rule
 from holdfast.model.claim import ClaimRef
 from holdfast.model.finding import Finding, Level
@@ -229,7 +229,7 @@ def _ours(each: Manifest) -> Iterator[Finding]:
             yield from check.restore(str(meta.get("name", "")), spec)
         case "Repository":
             try:
-                parse.repository(msgspec.convert(each.item | {"metadata": meta | STORED}, objects.Repository))
+                specs.repository(msgspec.convert(each.item | {"metadata": meta | STORED}, objects.Repository))
             except msgspec.ValidationError as error:
                 raise ValueError(str(error)) from error
         case _:

@@ -8,7 +8,7 @@ from holdfast.cli.options import Asked
 from holdfast.cli.problems import ExitCode, Problem
 from holdfast.decide import intent, ownership, protection, request
 from holdfast.decide.protection import Broken
-from holdfast.kube import errors, objects, parse
+from holdfast.kube import errors, objects, parse, specs
 from holdfast.kube.client import Kube
 from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.intent import Intent, RestoreMode, Sourced
@@ -118,7 +118,7 @@ async def repositories(cluster: Cluster) -> Mapping[str, Repository | Broken]:
 
 async def _repository(cluster: Cluster, item: objects.Repository) -> Repository | Broken:
     try:
-        repository = parse.repository(item)
+        repository = specs.repository(item)
     except ValueError as error:
         return str(error)
     namespace = cluster.asked.holdfast_namespace

@@ -15,7 +15,7 @@ from holdfast.cli.status import ClaimLine, Facts, Grade, Leader, RepositoryFacts
 from holdfast.cli.text import ago, counted
 from holdfast.decide import intent
 from holdfast.decide.protection import Broken
-from holdfast.kube import objects, parse
+from holdfast.kube import objects, parse, specs
 from holdfast.model.claim import ClaimRef
 from holdfast.model.intent import Protect
 from holdfast.model.protection import Health
@@ -76,7 +76,7 @@ async def _leader(cluster: Cluster) -> Leader | None:
 
 def _repository(item: objects.Repository) -> RepositoryFacts:
     try:
-        spec: Repository | Broken = parse.repository(item)
+        spec: Repository | Broken = specs.repository(item)
     except ValueError as error:
         spec = str(error)
     told = item.status or {}

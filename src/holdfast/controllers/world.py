@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.decide import copying, intent, protection
 from holdfast.decide.protection import Broken
-from holdfast.kube import objects, parse
+from holdfast.kube import objects, parse, specs
 from holdfast.kube.client import Kube
 from holdfast.kube.events import Recorder
 from holdfast.kube.informer import Informer
@@ -184,7 +184,7 @@ class World:
     def repository(self, item: objects.Repository) -> Repository | Broken:
         """Return the Repository, or what is wrong with its spec or its Secret, and what to do."""
         try:
-            repository = parse.repository(item)
+            repository = specs.repository(item)
         except ValueError as error:
             return str(error)
         return missing_secret(repository, self.informers.secrets, self.settings.namespace) or repository

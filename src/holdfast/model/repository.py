@@ -31,7 +31,24 @@ class DirectoryStorage:
     path: str
 
 
-Storage = S3Storage | DirectoryStorage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimStorage:
+    """A directory in the volume of a claim of our namespace; `path` is relative, "" the volume's root."""
+
+    claim: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NfsStorage:
+    """A directory that a server exports; nodes mount it."""
+
+    server: str
+    path: str
+
+
+Storage = S3Storage | DirectoryStorage  # as an engine reaches it
+Place = Storage | ClaimStorage | NfsStorage  # as a Repository names it; the directory is the node's there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +66,7 @@ class Repository:
     name: str
     uid: str
     engine: EngineKind
-    storage: Storage
+    storage: Place
     secret: str
     cluster: str = ""
     namespaces: tuple[str, ...] = ("*",)

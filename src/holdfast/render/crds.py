@@ -101,7 +101,13 @@ def _repository() -> dict[str, Any]:
                 },
                 ["endpoint", "bucket"],
             ),
-            "filesystem": _object({"hostPath": TEXT}, ["hostPath"]),
+            "filesystem": _object(
+                {
+                    "hostPath": TEXT,
+                    "claim": _object({"name": TEXT, "path": TEXT}, ["name"]),
+                    "nfs": _object({"server": TEXT, "path": TEXT}, ["server", "path"]),
+                }
+            ),
         }
     )
     # The engine is no enum here: an unknown one must reach the operator, which says what to do in the status.

@@ -1,12 +1,20 @@
 """Where a repository lies, as one phrase."""
 
-from holdfast.model.repository import DirectoryStorage, S3Storage, Storage
+from typing import assert_never
+
+from holdfast.model.repository import ClaimStorage, DirectoryStorage, NfsStorage, Place, S3Storage
 
 
-def where(storage: Storage) -> str:
+def where(storage: Place) -> str:
     """Return the storage's place: a directory, or `s3://bucket/prefix` and its endpoint."""
     match storage:
         case DirectoryStorage(path=path):
             return path
+        case ClaimStorage(claim=claim, path=path):
+            return f"claim {claim}" + (f", {path}" if path else "")
+        case NfsStorage(server=server, path=path):
+            return f"{server}:{path}"
         case S3Storage():
             return f"s3://{storage.bucket}/{storage.prefix} at {storage.endpoint}"
+        case _:
+            assert_never(storage)

@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from holdfast.model import wire
 from holdfast.model.intent import MANAGED_BY
-from holdfast.model.repository import DirectoryStorage, EngineKind, Repository, S3Storage
+from holdfast.model.repository import (
+    ClaimStorage,
+    DirectoryStorage,
+    EngineKind,
+    NfsStorage,
+    Place,
+    Repository,
+    S3Storage,
+    Storage,
+)
 from holdfast.model.workorder import RepositoryAccess, WorkOrder
 from holdfast.render import names
 
@@ -40,9 +49,36 @@ def secret_keys(repository: Repository) -> tuple[str, ...]:
 
 def access(repository: Repository) -> RepositoryAccess:
     """Return the repository as a pod reaches it: a directory is mounted at a fixed path."""
-    storage = repository.storage
-    inside = DirectoryStorage(path=REPOSITORY_PATH) if isinstance(storage, DirectoryStorage) else storage
-    return RepositoryAccess(engine=repository.engine, storage=inside, expected_id=repository.pin or repository.known_id)
+    expected = repository.pin or repository.known_id
+    return RepositoryAccess(engine=repository.engine, storage=_inside(repository.storage), expected_id=expected)
+
+
+def _inside(storage: Place) -> Storage:
+    match storage:
+        case S3Storage():
+            return storage
+        case DirectoryStorage() | NfsStorage() | ClaimStorage(path=""):
+            return DirectoryStorage(path=REPOSITORY_PATH)
+        case ClaimStorage(path=path):
+            # No subPath: kubelet would create a directory that is missing, where its absence must be noticed.
+            return DirectoryStorage(path=f"{REPOSITORY_PATH}/{path}")
+        case _:
+            assert_never(storage)
+
+
+def _volume(storage: Place) -> dict[str, Any] | None:
+    """Return the source of the pod's volume that the repository is in; None for one that is reached otherwise."""
+    match storage:
+        case S3Storage():
+            return None
+        case DirectoryStorage(path=path):
+            return {"hostPath": {"path": path, "type": "Directory"}}
+        case ClaimStorage(claim=claim):
+            return {"persistentVolumeClaim": {"claimName": claim}}
+        case NfsStorage(server=server, path=path):
+            return {"nfs": {"server": server, "path": path}}
+        case _:
+            assert_never(storage)
 
 
 def mover_job(
@@ -143,9 +179,8 @@ def _pod(
     *,
     read_only_repository: bool,
 ) -> dict[str, Any]:
-    if isinstance(repository.storage, DirectoryStorage):
-        path = {"path": repository.storage.path, "type": "Directory"}
-        volumes.append({"name": "repository", "hostPath": path})
+    if (source := _volume(repository.storage)) is not None:
+        volumes.append({"name": "repository", **source})
         mounts.append({"name": "repository", "mountPath": REPOSITORY_PATH, "readOnly": read_only_repository})
     return {
         "automountServiceAccountToken": False,

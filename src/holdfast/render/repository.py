@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import yaml
 
-from holdfast.model.repository import DirectoryStorage, EngineKind, S3Storage, Storage
+from holdfast.model.repository import ClaimStorage, DirectoryStorage, EngineKind, NfsStorage, Place, S3Storage
 from holdfast.model.request import GROUP
 from holdfast.render import crds, pods
 
@@ -21,7 +21,7 @@ def manifests(
     name: str,
     namespace: str,
     engine: EngineKind,
-    storage: Storage,
+    storage: Place,
     *,
     password: str,
     keys: Mapping[str, str],
@@ -56,10 +56,14 @@ def manifests(
     )
 
 
-def _storage(storage: Storage) -> dict[str, Any]:
+def _storage(storage: Place) -> dict[str, Any]:
     match storage:
         case DirectoryStorage(path=path):
             return {"filesystem": {"hostPath": path}}
+        case ClaimStorage(claim=claim, path=path):
+            return {"filesystem": {"claim": {"name": claim, **({"path": path} if path else {})}}}
+        case NfsStorage(server=server, path=path):
+            return {"filesystem": {"nfs": {"server": server, "path": path}}}
         case S3Storage():
             place: dict[str, Any] = {"endpoint": storage.endpoint, "bucket": storage.bucket}
             if storage.prefix:
@@ -68,6 +72,8 @@ def _storage(storage: Storage) -> dict[str, Any]:
             if not storage.tls:
                 place["insecure"] = True
             return {"s3": place}
+        case _:
+            assert_never(storage)
 
 
 def to_yaml(objects: Sequence[Mapping[str, Any]]) -> str:

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 
-from holdfast.cli import options
+from holdfast.cli import options, storage
 from holdfast.cli.commands.command import command
 from holdfast.cli.commands.operate import ENGINES
-from holdfast.model.repository import DirectoryStorage, EngineKind, S3Storage, Storage
+from holdfast.model.repository import EngineKind
 
 WINDOW: Final = timedelta(days=7)
 NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")
@@ -90,6 +90,8 @@ def render_snippet(claim: str | None) -> None:
 @click.argument("name", default="default")
 @click.option("--engine", type=ENGINES, default=EngineKind.KOPIA.value, show_default=True, help="The backup program.")
 @click.option("--directory", type=click.Path(path_type=Path), help="Keep the backups in this directory of the node.")
+@click.option("--claim", metavar="NAME[/PATH]", help="Keep the backups in this claim of Holdfast's namespace.")
+@click.option("--nfs", metavar="SERVER:/PATH", help="Keep the backups in this export.")
 @click.option("--s3", metavar="ENDPOINT/BUCKET[/PREFIX]", help="Keep the backups in this bucket.")
 @click.option("--region", default="us-east-1", show_default=True, help="The bucket's region.")
 @click.option("--insecure", is_flag=True, help="Speak HTTP to the endpoint, not HTTPS.")
@@ -100,6 +102,8 @@ def render_repository(
     name: str,
     engine: str,
     directory: Path | None,
+    claim: str | None,
+    nfs: str | None,
     s3: str | None,
     region: str,
     insecure: bool,
@@ -109,7 +113,7 @@ def render_repository(
 
     Claims use the Repository named "default" unless they name another one. Keys of an S3 storage are taken from
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. The repository may be created within seven days;
-    directory and bucket must exist.
+    directory, claim, export and bucket must exist.
     """
     import secrets
 
@@ -117,13 +121,13 @@ def render_repository(
 
     if not NAME.fullmatch(name):
         raise click.UsageError(f"{name!r} cannot be the name of a Repository: use a-z, 0-9, '-' and '.'.")
-    storage = _storage(directory, s3, region, insecure)
+    place = storage.place(directory, claim, nfs, s3, region, insecure)
     found = {key: os.environ[key] for key in KEYS if os.environ.get(key)}
     objects = repository.manifests(
         name,
         options.asked(context).holdfast_namespace,
         EngineKind(engine),
-        storage,
+        place,
         password=secrets.token_urlsafe(32),
         keys=found,
         initialize_until=datetime.now(UTC) + WINDOW,
@@ -134,35 +138,6 @@ def render_repository(
     missing = [key for key, value in objects[0]["stringData"].items() if value == repository.PLACEHOLDER]
     if missing:
         click.echo(f"Write {' and '.join(missing)} into the Secret: the environment does not name them.", err=True)
-
-
-def _storage(directory: Path | None, s3: str | None, region: str, insecure: bool) -> Storage:
-    if (directory is None) == (s3 is None):
-        raise click.UsageError("Say where the backups go: either --directory PATH or --s3 ENDPOINT/BUCKET[/PREFIX].")
-    if s3 is not None:
-        return _bucket(s3, region, insecure)
-    if directory is None or not directory.is_absolute() or ".." in directory.parts or directory == Path("/"):
-        raise click.UsageError(f"--directory {directory}: write an absolute path of a directory of its own.")
-    return DirectoryStorage(path=str(directory))
-
-
-def _bucket(text: str, region: str, insecure: bool) -> S3Storage:
-    scheme, separator, rest = text.partition("://")
-    endpoint, _, path = (rest if separator else text).partition("/")
-    bucket, _, prefix = path.partition("/")
-    if separator and scheme not in ("http", "https"):
-        raise click.UsageError(f"--s3 {text}: {scheme}:// is no way to speak S3; write ENDPOINT/BUCKET[/PREFIX].")
-    if not endpoint or not bucket:
-        raise click.UsageError(f"--s3 {text}: write ENDPOINT/BUCKET[/PREFIX], for example s3.example.org/backups/home.")
-    if scheme == "https" and separator and insecure:
-        raise click.UsageError("--insecure contradicts https://: leave one of them out.")
-    return S3Storage(
-        endpoint=endpoint,
-        bucket=bucket,
-        prefix=f"{prefix.strip('/')}/" if prefix.strip("/") else "",
-        region=region,
-        tls=not (insecure or (separator and scheme == "http")),
-    )
 
 
 render.add_command(render_arm)
