@@ -9,6 +9,7 @@ import pytest
 from holdfast.model.admission import Unarmed
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
+from holdfast.model.population import Pause
 from holdfast.model.protection import Health
 from holdfast.model.snapshot import Flag
 from holdfast.model.verdict import Hold
@@ -29,6 +30,7 @@ def test_a_page_is_current(name: str) -> None:
         (meanings.FAILURES, FailureKind),
         (meanings.DOUBTS, Doubt),
         (meanings.HOLDS, Hold),
+        (meanings.PAUSES, Pause),
         (meanings.UNARMED, Unarmed),
         (meanings.FLAGS, Flag),
         (meanings.STATES, Health),

@@ -23,6 +23,7 @@ from holdfast.model.population import (
     MarkFilled,
     NeedVerdict,
     Nothing,
+    Pause,
     RetryJob,
     SetAside,
     StartJob,
@@ -194,7 +195,7 @@ class Populate:
     async def _wait(self, claim: Claim, step: Waiting, verdict: Verdict | None = None) -> timedelta | None:
         if step.alarm:
             status.warning(self._world, claim.ref, step.reason, f"Waiting: {step.detail}")
-        working = "Restoring" if step.reason == "Restoring" else "Preparing"
+        working = "Restoring" if step.reason == Pause.MOVER else "Preparing"
         more = fill.chosen(verdict) if verdict is not None else {}
         await fill.tell(self._world, claim, "Waiting" if step.alarm else working, step.reason, step.detail, more)
         return step.retry_after

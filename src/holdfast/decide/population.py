@@ -27,6 +27,7 @@ from holdfast.model.population import (
     MarkFilled,
     NeedVerdict,
     Nothing,
+    Pause,
     PrimeFacts,
     RetryJob,
     SetAside,
@@ -65,14 +66,14 @@ def next_step(
         return Nothing()
     if storage_class is None:
         return Waiting(
-            reason="StorageClassMissing",
+            reason=Pause.CLASS_MISSING,
             detail=f"there is no StorageClass {claim.storage_class or '(none named, and no default)'}",
             retry_after=SOON,
         )
     if prime is None:
         return _without_prime(claim, storage_class, verdict, by_name)
     if prime.deleting:
-        return Waiting(reason="Clearing", detail="an earlier attempt is being cleared away", alarm=False)
+        return Waiting(reason=Pause.CLEARING, detail="an earlier attempt is being cleared away", alarm=False)
     if prime.decided_for != claim.uid:
         return _inherited(claim, prime, volume, verdict)
     if prime.wish != wish and not _is_handed_over(claim, volume):
@@ -109,15 +110,15 @@ def _without_prime(claim: Claim, storage_class: ClassFacts, verdict: Verdict | N
 def _unplaced(storage_class: ClassFacts, by_name: ByName | None) -> Step:
     if by_name is not None and not by_name.expected:
         detail = f"it is held by name, and Holdfast was not told so of class {storage_class.name} (HOLDFAST_BY_NAME)"
-        return Waiting(reason="ClassNotByName", detail=detail)
+        return Waiting(reason=Pause.CLASS_NOT_BY_NAME, detail=detail)
     if by_name is None or not by_name.has_consumer:
         return Waiting(
-            reason="WaitForFirstConsumer", detail="waiting for a pod that uses the claim to be scheduled", alarm=False
+            reason=Pause.CONSUMER, detail="waiting for a pod that uses the claim to be scheduled", alarm=False
         )
     if not by_name.choosing:
         return ChooseNode()
     return Waiting(
-        reason="ChoosingNode",
+        reason=Pause.NODE,
         detail=by_name.obstacle or "waiting for the node on which the pod can run",
         retry_after=SOON,
         alarm=by_name.obstacle is not None,
@@ -166,14 +167,16 @@ def _filling(
     if volume is None:
         if storage_class.waits_for_consumer and _is_elsewhere(claim, prime, by_name):
             return Discard(why="the scheduler chose another node")
-        return Waiting(reason="Provisioning", detail="waiting for the volume", retry_after=SOON, alarm=False)
+        return Waiting(reason=Pause.VOLUME, detail="waiting for the volume", retry_after=SOON, alarm=False)
     if not volume.provisioned:
         return Discard(why="it was bound to a volume that existed before", reclaim=False)
     if prime.snapshot is not None and not prime.filled:
         return _moving(prime, prime.snapshot, job, now)
     if not _is_handed_over(claim, volume):
         return _offer(claim, volume, by_name) if by_name is not None else HandOver(volume=volume.name)
-    return Waiting(reason="Binding", detail="waiting for the filled volume to be bound", retry_after=SOON, alarm=False)
+    return Waiting(
+        reason=Pause.BINDING, detail="waiting for the filled volume to be bound", retry_after=SOON, alarm=False
+    )
 
 
 def _is_elsewhere(claim: Claim, prime: PrimeFacts, by_name: ByName | None) -> bool:
@@ -186,17 +189,17 @@ def _offer(claim: Claim, volume: VolumeFacts, by_name: ByName) -> Step:
     if volume.capacity_bytes < claim.requested_bytes or not set(claim.access_modes) <= set(volume.access_modes):
         modes = ", ".join(volume.access_modes)
         detail = f"volume {volume.name} of {volume.capacity_bytes} bytes ({modes}) is less than what was asked for"
-        return Waiting(reason="VolumeMismatch", detail=detail, retry_after=SOON)
+        return Waiting(reason=Pause.TOO_LITTLE, detail=detail, retry_after=SOON)
     earlier = by_name.earlier
     if earlier is None:
         return HandOver(volume=volume.name)
     if not earlier.ours:
         detail = f"volume {earlier.name} was not made by Holdfast and has the name that the claim waits for: delete it"
-        return Waiting(reason="NameTaken", detail=detail, retry_after=SOON)
+        return Waiting(reason=Pause.NAME_TAKEN, detail=detail, retry_after=SOON)
     if earlier.retained:
         return SetAside(volume=earlier.name)
     detail = f"waiting until volume {earlier.name} of an earlier claim is deleted"
-    return Waiting(reason="EarlierVolume", detail=detail, retry_after=SOON)
+    return Waiting(reason=Pause.EARLIER_VOLUME, detail=detail, retry_after=SOON)
 
 
 def _is_handed_over(claim: Claim, volume: VolumeFacts | None) -> bool:
@@ -208,7 +211,7 @@ def _moving(prime: PrimeFacts, snapshot: str, job: JobFacts | None, now: datetim
         return StartJob(attempt=prime.attempt)
     match job.state:
         case JobState.RUNNING:
-            return Waiting(reason="Restoring", detail=f"restoring snapshot {snapshot}", alarm=False)
+            return Waiting(reason=Pause.MOVER, detail=f"restoring snapshot {snapshot}", alarm=False)
         case JobState.STUCK:
             stuck = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover's pod does not start")
             return _failed(prime, stuck, now, now)

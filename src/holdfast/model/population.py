@@ -89,6 +89,22 @@ class ByName:
     earlier: EarlierVolume | None
 
 
+class Pause(StrEnum):
+    """What a fill waits for in the cluster; Doubt, Hold and FailureKind name what else a claim can wait for."""
+
+    CLASS_MISSING = "StorageClassMissing"
+    CLASS_NOT_BY_NAME = "ClassNotByName"
+    CONSUMER = "WaitForFirstConsumer"
+    NODE = "ChoosingNode"
+    VOLUME = "Provisioning"
+    MOVER = "Restoring"
+    TOO_LITTLE = "VolumeMismatch"
+    NAME_TAKEN = "NameTaken"
+    EARLIER_VOLUME = "EarlierVolume"
+    BINDING = "Binding"
+    CLEARING = "Clearing"
+
+
 class JobState(StrEnum):
     RUNNING = "Running"
     ENDED = "Ended"  # the pod terminated; the result says how

@@ -4,10 +4,11 @@ from typing import assert_never
 
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
+from holdfast.model.population import Pause
 from holdfast.model.verdict import Hold
 
 
-def on(why: Doubt | FailureKind | Hold) -> str:
+def on(why: Doubt | FailureKind | Hold | Pause) -> str:
     """Return the advice as one sentence; "" where the reason says it already."""
     match why:
         case Doubt():
@@ -16,6 +17,8 @@ def on(why: Doubt | FailureKind | Hold) -> str:
             return _hold(why)
         case FailureKind():
             return _failure(why)
+        case Pause():
+            return _pause(why)
     assert_never(why)
 
 
@@ -106,4 +109,27 @@ def _failure(why: FailureKind) -> str:
             return "Is the operator running? It starts the reader; `holdfast status` shows both."
         case FailureKind.UNKNOWN:
             return "The log of the run's pod says more."
+    assert_never(why)
+
+
+def _pause(why: Pause) -> str:
+    match why:
+        case Pause.CLASS_MISSING:
+            return "Create the StorageClass, or create the claim again with one that exists."
+        case Pause.CLASS_NOT_BY_NAME:
+            return "Give the operator the class by `--by-name`, as the cluster was armed with."
+        case Pause.CONSUMER:
+            return "Start the app: the claim waits for it, and it for the claim's data."
+        case Pause.NODE:
+            return "Where this lasts, look at the pod: its node selector, affinities, tolerations and requests."
+        case Pause.VOLUME:
+            return "Where this lasts, look at the Events of the claim of this name in Holdfast's namespace."
+        case Pause.TOO_LITTLE:
+            return "Ask for what the class can give, in a claim that is created again."
+        case Pause.NAME_TAKEN:
+            return "Look at what is in that volume, then delete it or rename the claim."
+        case Pause.EARLIER_VOLUME:
+            return "Where this lasts, look at the provisioner: it has to delete that volume."
+        case Pause.MOVER | Pause.BINDING | Pause.CLEARING:
+            return "Nothing: it goes on by itself."
     assert_never(why)

@@ -6,6 +6,7 @@ from typing import Final
 from holdfast.model.admission import Unarmed
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
+from holdfast.model.population import Pause
 from holdfast.model.protection import Health
 from holdfast.model.snapshot import Flag
 from holdfast.model.verdict import Hold
@@ -57,6 +58,19 @@ HOLDS: Final[Mapping[Hold, str]] = {
     Hold.NO_REASON: "`restore: never` without a reason.",
     Hold.NOT_GRANTED: "The history of another namespace, without a grant.",
     Hold.NO_REQUEST: "The Restore that the claim names is missing or cannot be read.",
+}
+PAUSES: Final[Mapping[Pause, str]] = {
+    Pause.CLASS_MISSING: "Its StorageClass does not exist, or it names none and there is no default.",
+    Pause.CLASS_NOT_BY_NAME: "The claim waits for a volume by name, and Holdfast was not told so of its class.",
+    Pause.CONSUMER: "No pod that uses the claim is there yet; the class makes volumes only where one will run.",
+    Pause.NODE: "A node on which the claim's pod can run is being looked for.",
+    Pause.VOLUME: "The cluster makes the volume.",
+    Pause.MOVER: "A mover restores the snapshot into the volume.",
+    Pause.TOO_LITTLE: "The volume is smaller, or allows less, than what the claim asks for.",
+    Pause.NAME_TAKEN: "A volume that Holdfast did not make has the name that the claim waits for.",
+    Pause.EARLIER_VOLUME: "The volume of an earlier claim has the name, and is being deleted.",
+    Pause.BINDING: "The volume is filled and named to the claim; the cluster binds the two.",
+    Pause.CLEARING: "An earlier attempt is being cleared away.",
 }
 UNARMED: Final[Mapping[Unarmed, str]] = {
     Unarmed.NOT_PROTECTED: "Neither the claim nor its namespace asks for it.",

@@ -11,6 +11,7 @@ from holdfast.model.admission import Unarmed
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
 from holdfast.model.intent import ANNOTATIONS, EXEMPT_LABEL, LABEL, OFF, PREFIX, Tier
+from holdfast.model.population import Pause
 from holdfast.model.protection import Health
 from holdfast.model.settings import Settings
 from holdfast.model.snapshot import Flag
@@ -58,6 +59,7 @@ def reasons() -> str:
     """Return the page of every reason that conditions and Events name, and what to do."""
     failures = [(f"`{kind.value}`", meanings.FAILURES[kind], advice.on(kind)) for kind in FailureKind]
     doubts = [(f"`{why.value}`", meanings.DOUBTS[why], advice.on(why)) for why in Doubt]
+    pauses = [(f"`{why.value}`", meanings.PAUSES[why], advice.on(why)) for why in Pause]
     holds = [(f"`{why.value}`", meanings.HOLDS[why], advice.on(why)) for why in Hold]
     return _page(
         "Reasons",
@@ -65,6 +67,7 @@ def reasons() -> str:
         "condition. While a claim waits, it is asked again by itself: nothing has to be deleted.",
         ("Storage and engines", ("Reason", "Means", "Do"), failures),
         ("Decisions", ("Reason", "Means", "Do"), [*doubts, *holds]),
+        ("Steps of a fill", ("Reason", "Means", "Do"), pauses),
         (
             "Never armed",
             ("Reason", "Means"),
