@@ -24,12 +24,14 @@ from holdfast.model.copying import (
     Part,
     Ready,
     Request,
+    Seat,
     SetPolicy,
     SnapshotClass,
     SnapshotFacts,
     Source,
     Take,
     TemporaryVolume,
+    User,
     Wait,
     Way,
 )
@@ -285,3 +287,40 @@ def test_a_stranger_s_snapshot_is_neither_used_nor_deleted() -> None:
     facts = CopyFacts(taken=replace(TAKEN, ours=False))
     assert isinstance(making(facts), Broken)
     assert copying.clearing(facts) == Cleared()
+
+
+def user(name: str, node: str, *, running: bool = True) -> User:
+    return User(name=name, node=node, running=running, tolerations=[{"key": node, "operator": "Exists"}])
+
+
+@pytest.mark.parametrize(
+    ("users", "selected", "placeless", "expected"),
+    [
+        ([], None, False, None),
+        ([], "one", False, None),  # the volume may have moved on since it was made
+        ([user("b", "two"), user("a", "one")], None, False, "one"),
+        ([user("a", "one", running=False), user("b", "two")], None, True, "two"),
+        ([user("a", "one", running=False)], None, False, None),
+        ([user("a", "one", running=False)], None, True, "one"),
+        ([user("a", "two")], "one", True, "two"),
+        ([], "one", True, "one"),
+        ([], None, True, NoWay),
+    ],
+)
+def test_a_mover_reads_where_the_app_is(
+    users: list[User], selected: str | None, placeless: bool, expected: Any
+) -> None:
+    found = copying.seat(builders.claim(selected_node=selected), users, placeless=placeless)
+    assert (found.node if isinstance(found, Seat) else NoWay) == expected
+
+
+def test_a_mover_bears_what_its_app_bears_of_the_node() -> None:
+    found = copying.seat(builders.claim(), [user("a", "one")], placeless=False)
+    assert found == Seat(node="one", tolerations=[{"key": "one", "operator": "Exists"}])
+
+
+def test_a_directory_of_no_known_node_is_said_to_need_its_app_or_its_node() -> None:
+    found = copying.seat(builders.claim(volume_name="disk", selected_node=None), [], placeless=True)
+    assert isinstance(found, NoWay)
+    assert "disk" in found.detail
+    assert "start the app" in found.detail

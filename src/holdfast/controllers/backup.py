@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
-from holdfast.controllers import runs, status, unheld
+from holdfast.controllers import aliases, runs, status, unheld
 from holdfast.controllers.copies import Copies
-from holdfast.controllers.world import World, alias_source
+from holdfast.controllers.world import World
 from holdfast.decide import backup, capacity, retry
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
 from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import Claim, ClaimRef
-from holdfast.model.copying import Broken, ByAlias, BySnapshot, NoWay, Ready, Wait
+from holdfast.model.copying import Broken, ByAlias, BySnapshot, NoWay, Ready, Seat, Wait
 from holdfast.model.failure import Failure
 from holdfast.model.intent import CopyMethod
 from holdfast.model.protection import Plan
@@ -30,6 +30,7 @@ SOURCE: Final = "/data"
 SOON: Final = timedelta(seconds=1)
 COPYING: Final = timedelta(milliseconds=500)
 LATER: Final = timedelta(minutes=10)
+UNPLACED: Final = timedelta(minutes=1)  # pods of apps are not watched
 ORPHANED: Final = timedelta(minutes=2)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
 SLOT: Final = names.PREFIX + "slot"
@@ -75,7 +76,7 @@ class Backups:
         """Delete aliases that a crash left without a Job; a young one's Job may only not be seen yet."""
         for volume in self._world.informers.volumes.by("alias-of", str(ref)):
             if self._world.now() - volume.metadata.creation_timestamp >= ORPHANED:
-                await self._clear_alias(volume.metadata.name)
+                await aliases.clear(self._world, volume.metadata.name)
 
     def _plan(self, claim: Claim | None) -> Plan | None:
         if claim is None:
@@ -134,6 +135,7 @@ class Backups:
         way = await self._world.way(claim, plan)
         if volume is None or way is None:
             return SOON
+        seat = Seat(node=None)
         match way:
             case NoWay(reason=reason, detail=detail):
                 status.warning(self._world, claim.ref, reason, detail)
@@ -142,14 +144,19 @@ class Backups:
                 left = await self._copies.clear(claim.ref)
                 if left is not None:
                     return left
-                await self._alias(name, claim, volume)
+                found = await aliases.seat(self._world, claim, volume)
+                if isinstance(found, NoWay):
+                    status.warning(self._world, claim.ref, found.reason, found.detail)
+                    return UNPLACED
+                seat = found
+                await aliases.make(self._world, name, claim, volume)
             case BySnapshot():
                 made = await self._copies.make(name, claim, way)
                 if not isinstance(made, Ready):
                     return await self._await_copy(name, claim, item, due, made)
             case _:
                 assert_never(way)
-        await self._create_job(name, claim, plan, due, by_snapshot=isinstance(way, BySnapshot))
+        await self._create_job(name, claim, plan, due, seat, by_snapshot=isinstance(way, BySnapshot))
         return SOON
 
     async def _clear_copies(self, ref: ClaimRef, item: objects.Protection) -> timedelta | None:
@@ -179,30 +186,9 @@ class Backups:
                 return SOON
         assert_never(made)
 
-    async def _alias(self, name: str, claim: Claim, volume: objects.PersistentVolume) -> None:
-        source = alias_source(volume) or {}
-        namespace, marks = self._world.settings.namespace, {claims.CLAIM: str(claim.ref)}
-        modes = ["ReadOnlyMany"] if "csi" not in source else list(claim.access_modes)
-        size = (volume.spec.capacity or {}).get("storage", "1")
-        affinity = volume.spec.node_affinity
-        for manifest in (
-            claims.alias_volume(
-                name,
-                namespace,
-                source,
-                access_modes=modes,
-                capacity=size,
-                node_affinity=affinity,
-                annotations=marks,
-            ),
-            claims.alias_claim(name, namespace, access_modes=modes, capacity=size, annotations=marks),
-        ):
-            try:
-                await self._world.kube.create(manifest)
-            except errors.AlreadyExists:
-                log.info("backup.alias_exists", extra={"claim": str(claim.ref), "alias": name})
-
-    async def _create_job(self, name: str, claim: Claim, plan: Plan, due: Due, *, by_snapshot: bool) -> None:
+    async def _create_job(
+        self, name: str, claim: Claim, plan: Plan, due: Due, seat: Seat, *, by_snapshot: bool
+    ) -> None:
         repository, identity = plan.repository.value, plan.identity.value
         work = BackupWork(
             identity=identity,
@@ -230,6 +216,8 @@ class Backups:
             repository,
             WorkOrder(run=name, repository=pods.access(repository), work=work),
             mounts=[pods.Mount(claim=name, path=SOURCE, read_only=True)],
+            node=seat.node,
+            tolerations=seat.tolerations,
             labels={names.KIND: "backup"},
             annotations=annotations,
         )
@@ -348,12 +336,7 @@ class Backups:
         name = job.metadata.name
         by_snapshot = job.annotations.get(METHOD) == CopyMethod.SNAPSHOT
         if not by_snapshot:
-            await self._clear_alias(name)
+            await aliases.clear(self._world, name)
         await self._world.kube.delete(objects.JOBS, name, self._world.settings.namespace, uid=job.metadata.uid)
         if by_snapshot:
             self._copies.note(ClaimRef.parse(job.annotations[claims.CLAIM]), name)  # the next look clears it away
-
-    async def _clear_alias(self, name: str) -> None:
-        """Delete the alias claim, then its volume: Retain keeps the app's data."""
-        await self._world.kube.delete(objects.CLAIMS, name, self._world.settings.namespace)
-        await self._world.kube.delete(objects.VOLUMES, name)

@@ -25,11 +25,13 @@ from holdfast.model.copying import (
     Part,
     Ready,
     Request,
+    Seat,
     SetPolicy,
     SnapshotClass,
     SnapshotFacts,
     Source,
     Take,
+    User,
     Wait,
     Way,
 )
@@ -88,6 +90,25 @@ def _by_alias(claim: Claim, source: Source, why: str) -> ByAlias | NoWay:
         detail = f"volume {claim.volume_name} is none of {kinds}: it cannot be read beside the app"
         return NoWay(reason="NoAlias", detail=detail)
     return ByAlias(why=why)
+
+
+def seat(claim: Claim, users: Sequence[User], *, placeless: bool) -> Seat | NoWay:
+    """Return where a mover reads the claim's volume beside the app.
+
+    Most storage serves one node at a time, so the mover goes where the app is. `placeless`: the volume is a directory
+    that every node may have, another one each, and says not on which node it is.
+    """
+    known = [each for each in users if each.running or placeless]
+    user = min(known, key=lambda each: (not each.running, each.node, each.name), default=None)
+    if user is not None:
+        return Seat(node=user.node, tolerations=user.tolerations)
+    if placeless and claim.selected_node is None:
+        detail = (
+            f"volume {claim.volume_name} is a directory of a node and says not of which (it has no nodeAffinity), "
+            "and no pod that uses the claim tells: start the app, or give the volume its node"
+        )
+        return NoWay(reason="NodeNotKnown", detail=detail)
+    return Seat(node=claim.selected_node if placeless else None)
 
 
 def next_step(facts: CopyFacts, *, requested_bytes: int, strays: Sequence[str], now: datetime) -> Making:

@@ -6,6 +6,7 @@ from typing import Final
 
 from holdfast.kube import objects
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, DataSource, Owner
+from holdfast.model.copying import User
 from holdfast.model.population import Consumer
 
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
@@ -61,6 +62,19 @@ def claim(pvc: objects.PersistentVolumeClaim) -> Claim:
         selected_node=pvc.annotations.get(SELECTED_NODE) or None,
         has_selector=spec.selector is not None,
         deleting=pvc.is_deleting,
+    )
+
+
+def user(pod: objects.Pod) -> User | None:
+    """Return a pod that has a node; None for one that has none."""
+    if not pod.spec.node_name:
+        return None
+    ended = pod.status is not None and pod.status.phase in ("Succeeded", "Failed")
+    return User(
+        name=pod.metadata.name,
+        node=pod.spec.node_name,
+        running=not ended,
+        tolerations=pod.spec.tolerations or (),
     )
 
 

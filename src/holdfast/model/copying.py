@@ -1,9 +1,10 @@
 """How a claim's data is read while its app goes on: facts about the copy, and the one next step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from holdfast.model.failure import Failure
 
@@ -53,6 +54,24 @@ class NoWay:
 
 
 Way = BySnapshot | ByAlias | NoWay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A pod that uses the claim and has a node. `running`: it has not ended."""
+
+    name: str
+    node: str
+    running: bool
+    tolerations: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """Where a mover can read a volume beside its app. `node` None: wherever the volume itself lets it."""
+
+    node: str | None
+    tolerations: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

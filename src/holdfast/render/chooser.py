@@ -10,7 +10,7 @@ from holdfast.render import install, names
 KIND: Final = "place"
 DEADLINE: Final = 3600  # seconds
 LIFETIME: Final = 300  # after its end: what was begun for a claim that went away is not left behind
-_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
+REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 
 Terms = Sequence[Mapping[str, Any]]  # alternatives
@@ -56,7 +56,7 @@ def job(
 
 
 def on_node(name: str) -> Terms:
-    """Return the terms that hold for one node."""
+    """Return the terms that hold for one node; its hostname label may differ from its name."""
     return [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]
 
 
@@ -64,10 +64,10 @@ def affinity(consumer: Consumer, pins: Sequence[Terms]) -> dict[str, Any]:
     """Return the pod's affinity, with the pins added to what it requires of nodes."""
     result = {key: dict(value) for key, value in consumer.affinity.items()}
     node = result.get("nodeAffinity", {})
-    own: Terms = (node.get(_REQUIRED) or {}).get("nodeSelectorTerms") or ()
+    own: Terms = (node.get(REQUIRED) or {}).get("nodeSelectorTerms") or ()
     required = _all_of([terms for terms in (own, *pins) if terms])
     if required:
-        result["nodeAffinity"] = node | {_REQUIRED: {"nodeSelectorTerms": required}}
+        result["nodeAffinity"] = node | {REQUIRED: {"nodeSelectorTerms": required}}
     for side in ("podAffinity", "podAntiAffinity"):
         if side in result:
             result[side] = _of_namespace(result[side], consumer.namespace)
@@ -98,8 +98,8 @@ def _of_namespace(terms: Mapping[str, Any], namespace: str) -> dict[str, Any]:
         )
 
     result = dict(terms)
-    if _REQUIRED in terms:
-        result[_REQUIRED] = [named(each) for each in terms[_REQUIRED]]
+    if REQUIRED in terms:
+        result[REQUIRED] = [named(each) for each in terms[REQUIRED]]
     if _PREFERRED in terms:
         result[_PREFERRED] = [{**each, "podAffinityTerm": named(each["podAffinityTerm"])} for each in terms[_PREFERRED]]
     return result

@@ -16,6 +16,7 @@ _WATCH: Final = ("get", "list", "watch")
 # Nothing here reads a Secret, starts a pod or changes a claim outside of our namespace (P2, P9).
 EVERYWHERE: Final = (
     ("", ("persistentvolumeclaims", "namespaces"), _WATCH),
+    ("", ("pods",), ("list",)),
     ("", ("persistentvolumes",), (*_WATCH, "create", "patch", "delete")),
     ("", ("events",), ("get", "create", "patch")),
     ("storage.k8s.io", ("storageclasses",), _WATCH),
@@ -27,7 +28,7 @@ EVERYWHERE: Final = (
     ("holdfast.dev", ("repositories/status", "restores/status", "protections/status"), ("patch",)),
 )
 # Only where classes are held by name: the pod that uses such a claim says on which node its volume can be.
-WHERE_BY_NAME: Final = (("", ("pods",), ("list", "watch")),)
+WHERE_BY_NAME: Final = (("", ("pods",), ("watch",)),)
 AT_HOME: Final = (
     ("", ("persistentvolumeclaims",), ("create", "patch", "delete")),
     ("", ("secrets",), (*_WATCH, "create", "delete")),

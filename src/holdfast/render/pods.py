@@ -17,7 +17,7 @@ from holdfast.model.repository import (
     Storage,
 )
 from holdfast.model.workorder import RepositoryAccess, WorkOrder
-from holdfast.render import names
+from holdfast.render import chooser, names
 
 REPOSITORY_PATH: Final = "/repository"
 READER_PORT: Final = 8080
@@ -110,7 +110,7 @@ def mover_job(
     pod = _pod(image, "mover", repository, environment, volumes, volume_mounts, read_only_repository=False)
     pod["restartPolicy"] = "Never"
     if node is not None:
-        pod["nodeSelector"] = {"kubernetes.io/hostname": node}
+        pod["affinity"] = {"nodeAffinity": {chooser.REQUIRED: {"nodeSelectorTerms": chooser.on_node(node)}}}
     if tolerations:
         pod["tolerations"] = [dict(each) for each in tolerations]
     ours = {MANAGED_BY: names.MANAGER, names.COMPONENT: "mover", **(labels or {})}

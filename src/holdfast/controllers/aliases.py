@@ -1,0 +1,45 @@
+"""Aliases: a second, read-only volume in Holdfast's namespace that names the bytes of a claim's own."""
+
+import logging
+
+from holdfast.controllers.world import World, alias_source, used_claims
+from holdfast.decide import copying
+from holdfast.kube import errors, objects, parse
+from holdfast.model.claim import Claim
+from holdfast.model.copying import NoWay, Seat
+from holdfast.render import claims
+
+log = logging.getLogger(__name__)
+
+
+async def seat(world: World, claim: Claim, volume: objects.PersistentVolume) -> Seat | NoWay:
+    """Return where a mover can read the volume; the pods of the claim's namespace are asked for, never watched."""
+    spec = volume.spec
+    pods = await world.kube.list(objects.PODS, claim.ref.namespace)
+    users = [user for pod in pods if str(claim.ref) in used_claims(pod) and (user := parse.user(pod)) is not None]
+    return copying.seat(claim, users, placeless=spec.host_path is not None and not spec.node_affinity)
+
+
+async def make(world: World, name: str, claim: Claim, volume: objects.PersistentVolume) -> None:
+    """Create the alias and the claim that is bound to it; what is there already is left as it is."""
+    source = alias_source(volume) or {}
+    namespace, marks = world.settings.namespace, {claims.CLAIM: str(claim.ref)}
+    modes = ["ReadOnlyMany"] if "csi" not in source else list(claim.access_modes)
+    size = (volume.spec.capacity or {}).get("storage", "1")
+    affinity = volume.spec.node_affinity
+    for manifest in (
+        claims.alias_volume(
+            name, namespace, source, access_modes=modes, capacity=size, node_affinity=affinity, annotations=marks
+        ),
+        claims.alias_claim(name, namespace, access_modes=modes, capacity=size, annotations=marks),
+    ):
+        try:
+            await world.kube.create(manifest)
+        except errors.AlreadyExists:
+            log.info("backup.alias_exists", extra={"claim": str(claim.ref), "alias": name})
+
+
+async def clear(world: World, name: str) -> None:
+    """Delete the alias claim, then its volume: Retain keeps the app's data."""
+    await world.kube.delete(objects.CLAIMS, name, world.settings.namespace)
+    await world.kube.delete(objects.VOLUMES, name)
