@@ -54,3 +54,18 @@ async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(
     await town.app_ended("data")
     assert [line async for line in town.kube.logs(APPS, "data", follow=False)] == ["treasure"]
     await town.settled()
+
+
+async def test_a_job_goes_with_the_volume_that_it_was_made_to_fill(town: Town) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.back_up("data")
+    await town.remove(objects.CLAIMS, "data")
+    await town.claim("data")
+    await town.app("data", READ)
+    mover = await town.caught("fill-")
+    await town.stop()  # what was created last by an operator that is killed has nobody else to look after it
+    os.kill(mover, signal.SIGKILL)
+    (prime,) = await town.kube.list(objects.CLAIMS, town.settings.namespace)
+    await town.remove(objects.CLAIMS, prime.metadata.name, town.settings.namespace)
+    await town.settled()

@@ -130,7 +130,7 @@ class Fill:
             return None
         name = names.restore_job(self.name, clearing.attempt(self.prime))
         job = self.world.informers.jobs.get(self.world.settings.namespace, name)
-        if job is None or job.annotations.get(claims.PRIME_UID) != self.prime.metadata.uid:
+        if job is None or not _is_owned(job, self.prime):
             return None
         return runs.observe(self.world, name)
 
@@ -198,14 +198,15 @@ class Fill:
             node=annotations.get(claims.SELECTED_NODE),
             tolerations=parse.consumer(pod).tolerations if pod is not None else (),
             labels={names.KIND: "restore"},
-            annotations={claims.CLAIM: str(self.claim.ref), claims.PRIME_UID: self.prime.metadata.uid},
+            annotations={claims.CLAIM: str(self.claim.ref)},
+            owner=claims.owner(self.name, self.prime.metadata.uid),
         )
         try:
             await self.world.kube.create(manifest)
         except errors.AlreadyExists:
             log.info("fill.job_exists", extra={"claim": str(self.claim.ref), "job": name})
             found = await self.world.kube.get(objects.JOBS, name, self.world.settings.namespace)
-            if found.annotations.get(claims.PRIME_UID) != self.prime.metadata.uid:
+            if not _is_owned(found, self.prime):
                 await clearing.delete_job(self.world, name)
 
     def _has_a_place(self) -> bool:
@@ -306,6 +307,10 @@ def filled(result: RunResult) -> Mapping[str, str | None]:
     """Return the annotations that say that the prime holds its snapshot, and whether without its owners."""
     left_out = isinstance(result.outcome, Restored) and not result.outcome.owners_kept
     return {claims.FILLED: result.run, claims.OWNERS_LEFT_OUT: "true" if left_out else None}
+
+
+def _is_owned(job: objects.Job, prime: objects.PersistentVolumeClaim) -> bool:
+    return any(each.uid == prime.metadata.uid for each in job.metadata.owner_references or ())
 
 
 async def tell(world: World, claim: Claim, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:

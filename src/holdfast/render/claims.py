@@ -18,7 +18,6 @@ ATTEMPT: Final = names.PREFIX + "attempt"
 IDENTITY: Final = names.PREFIX + "identity"
 CLAIM: Final = names.PREFIX + "claim"
 RECLAIM_POLICY: Final = names.PREFIX + "reclaim-policy"
-PRIME_UID: Final = names.PREFIX + "prime-uid"
 CLAIM_UID: Final = names.PREFIX + "claim-uid"
 VOLUME: Final = names.PREFIX + "volume"
 CHOOSER: Final = names.PREFIX + "chooser"  # the Job that chose the prime's node
@@ -26,6 +25,11 @@ OFFERED_AS: Final = names.PREFIX + "offered-as"  # on a filled volume: its secon
 COPY_OF: Final = names.PREFIX + "copy-of"  # on that one: the volume whose bytes it names
 BOUND_BY_CONTROLLER: Final = "pv.kubernetes.io/bound-by-controller"
 EMPTY: Final = "none"  # the value of SNAPSHOT for a claim that starts empty
+
+
+def owner(name: str, uid: str) -> dict[str, Any]:
+    """Return the reference by which an object goes when this claim of its namespace has gone, whoever is there then."""
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": name, "uid": uid}
 
 
 def prime_claim(

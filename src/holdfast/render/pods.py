@@ -93,6 +93,7 @@ def mover_job(
     tolerations: Sequence[Mapping[str, Any]] = (),
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
+    owner: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the Job that carries out one work order. Retries are ours, by class of failure: backoffLimit 0."""
     parent = {"name": "restore", "emptyDir": {}}
@@ -114,10 +115,13 @@ def mover_job(
     if tolerations:
         pod["tolerations"] = [dict(each) for each in tolerations]
     ours = {MANAGED_BY: names.MANAGER, names.COMPONENT: "mover", **(labels or {})}
+    metadata = names.metadata(name, namespace, "mover", labels=labels, annotations=annotations)
+    if owner is not None:
+        metadata["ownerReferences"] = [dict(owner)]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": names.metadata(name, namespace, "mover", labels=labels, annotations=annotations),
+        "metadata": metadata,
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": order.total_seconds + 600,
