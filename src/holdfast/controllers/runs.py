@@ -12,6 +12,7 @@ from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import JobFacts, JobState
 from holdfast.model.run import Failed, RunResult
 from holdfast.render import names
+from holdfast.render.pods import MOVER
 
 KILLED: Final = frozenset({137, 143})
 
@@ -56,7 +57,7 @@ def read(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelt
 
 def _terminated(pod: objects.Pod) -> objects.Terminated | None:
     for status in (pod.status.container_statuses if pod.status else None) or ():
-        if status.state is not None and status.state.terminated is not None:
+        if status.name == MOVER and status.state is not None and status.state.terminated is not None:
             return status.state.terminated
     return None
 

@@ -29,6 +29,14 @@ PASSWORD_KEYS: Final[Mapping[EngineKind, str]] = {
 S3_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SESSION_KEY: Final = "AWS_SESSION_TOKEN"
 # Owners and modes are read and written as root with only these (proven with both engines).
+MOVER: Final = "mover"  # its container
+# A mesh's proxy would come between operator and reader, and outlive the run that it was added to.
+ALONE: Final[Mapping[str, str]] = {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
+# A run that is evicted begins anew.
+UNDISTURBED: Final[Mapping[str, str]] = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP")
 
 
@@ -108,7 +116,7 @@ def mover_job(
             volume_mounts.append({"name": "restore", "mountPath": mount.path.rpartition("/")[0]})
         volume_mounts.append({"name": f"claim-{index}", "mountPath": mount.path, "readOnly": mount.read_only})
     environment = [{"name": "HOLDFAST_WORK_ORDER", "value": wire.encode(order).decode()}]
-    pod = _pod(image, "mover", repository, environment, volumes, volume_mounts, read_only_repository=False)
+    pod = _pod(image, MOVER, repository, environment, volumes, volume_mounts, read_only_repository=False)
     pod["restartPolicy"] = "Never"
     if node is not None:
         pod["affinity"] = {"nodeAffinity": {chooser.REQUIRED: {"nodeSelectorTerms": chooser.on_node(node)}}}
@@ -125,7 +133,7 @@ def mover_job(
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": order.total_seconds + 600,
-            "template": {"metadata": {"labels": ours}, "spec": pod},
+            "template": {"metadata": {"labels": ours, "annotations": {**ALONE, **UNDISTURBED}}, "spec": pod},
         },
     }
 
@@ -157,7 +165,7 @@ def reader_deployment(namespace: str, image: str, repository: Repository) -> dic
             "replicas": 1,
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {"metadata": {"labels": labels, "annotations": dict(ALONE)}, "spec": pod},
         },
     }
 

@@ -1,0 +1,33 @@
+"""What became of a run is read from the mover's own container."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from holdfast.controllers import runs
+from holdfast.kube import objects
+from holdfast.model.population import JobState
+from tests.builders import at
+
+META = {"name": "run", "namespace": "holdfast", "uid": "u", "resourceVersion": "1"}
+
+
+def facts(*containers: dict[str, Any]) -> JobState:
+    meta = META | {"creationTimestamp": at(0).isoformat()}
+    job = msgspec.convert({"metadata": meta}, objects.Job, strict=False)
+    status = {"phase": "Running", "containerStatuses": list(containers)}
+    pod = msgspec.convert({"metadata": meta, "spec": {}, "status": status}, objects.Pod, strict=False)
+    return runs.read(job, [pod], timedelta(minutes=5), at(0)).state
+
+
+def ended(name: str) -> dict[str, Any]:
+    return {"name": name, "state": {"terminated": {"exitCode": 0}}}
+
+
+def test_a_proxy_that_ends_before_the_mover_ends_no_run() -> None:
+    assert facts(ended("proxy"), {"name": "mover"}) is JobState.RUNNING
+
+
+def test_a_run_has_ended_when_its_mover_has_though_a_proxy_lives() -> None:
+    assert facts({"name": "proxy"}, ended("mover")) is JobState.ENDED
