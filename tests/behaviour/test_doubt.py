@@ -105,6 +105,30 @@ async def test_an_empty_mount_is_not_taken_for_a_new_repository(town: Town) -> N
     await healed(town)
 
 
+async def test_a_reader_that_began_before_its_directory_was_mounted_is_started_anew(town: Town) -> None:
+    await lost(town)
+    away = town.repository.rename(town.directory / "away")
+    town.repository.mkdir()
+    await asked(town, "NoMarker")
+    (before,) = await readers(town)
+    town.clock.jump(timedelta(minutes=1))
+
+    async def anew() -> bool:
+        found = await readers(town)
+        return bool(found) and before not in found
+
+    await town.until("another reader", anew)
+    town.repository.rmdir()
+    away.rename(town.repository)
+    town.clock.jump(timedelta(minutes=1))
+    await healed(town)
+
+
+async def readers(town: Town) -> list[str]:
+    found = await town.kube.list(objects.PODS, town.settings.namespace)
+    return [pod.metadata.name for pod in found if pod.metadata.name.startswith("reader-")]
+
+
 async def test_a_rebuilt_cluster_that_looks_at_a_wrong_place_waits(town: Town) -> None:
     await lost(town)
     wrong = town.directory / "wrong"
@@ -167,9 +191,8 @@ async def test_a_missing_newest_backup_is_never_replaced_by_an_older_one_in_sile
 async def test_a_reader_killed_while_it_is_asked_starts_again(town: Town) -> None:
     await lost(town)
     await town.ready()
-    pods = await town.kube.list(objects.PODS, town.settings.namespace)
-    reader = next(pod for pod in pods if pod.metadata.name.startswith("reader-"))
-    pid = town.cluster.pod_pid(town.settings.namespace, reader.metadata.name)
+    (reader,) = await readers(town)
+    pid = town.cluster.pod_pid(town.settings.namespace, reader)
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     await town.claim("data")

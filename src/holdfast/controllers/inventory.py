@@ -123,6 +123,11 @@ class Inventories:
         address = running[0].status.pod_ip if running[0].status is not None else None
         return RemoteReader(f"http://{_bracketed(address or '')}:{pods.READER_PORT}", token.decode())
 
+    def reader_began(self, repository: str) -> datetime | None:
+        """Return when the newest pod of the repository's reader was made; None while there is none."""
+        pods_there = self._world.informers.pods.by("hash", names.digest(repository))
+        return max((pod.metadata.creation_timestamp for pod in pods_there), default=None)
+
     def _why_down(self, repository: str) -> str:
         for pod in self._world.informers.pods.by("hash", names.digest(repository)):
             status = pod.status

@@ -8,7 +8,7 @@ from typing import Any, Final
 from holdfast.controllers import runs, status
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.world import World
-from holdfast.decide import initialize, retry
+from holdfast.decide import initialize, renewal, retry
 from holdfast.decide.protection import Broken
 from holdfast.kube import errors, objects
 from holdfast.kube.events import EventType
@@ -33,6 +33,7 @@ class Repositories:
         self._world = world
         self._inventories = inventories
         self._deployed: dict[str, dict[str, Any]] = {}
+        self._renewed: dict[str, datetime] = {}  # when a reader was last started anew by us
         # Attempts to initialise that failed in a row, and when the next may begin; forgotten with the process.
         self._attempts: dict[str, int] = {}
         self._not_before: dict[str, datetime] = {}
@@ -60,11 +61,19 @@ class Repositories:
         manifest = pods.reader_deployment(namespace, self._world.settings.image, repository)
         # A changed Secret restarts the reader: credentials come by environment.
         version = secret.metadata.resource_version if secret is not None else ""
-        manifest["spec"]["template"]["metadata"]["annotations"] = {names.PREFIX + "secret-version": version}
+        annotations = {names.PREFIX + "secret-version": version}
+        if (renewed := self._renewed.get(repository.name)) is not None:
+            annotations[names.PREFIX + "renewed"] = renewed.isoformat()
+        manifest["spec"]["template"]["metadata"]["annotations"] = annotations
         if self._deployed.get(name) != manifest:
             await self._world.kube.apply(manifest)
             self._deployed[name] = manifest
             self._inventories.forget(repository.name)
+
+    def _reader_began(self, repository: str) -> datetime | None:
+        """Return when the reader was started, or ordered to start anew; None while it has no pod."""
+        pod = self._inventories.reader_began(repository)
+        return max(pod, self._renewed.get(repository, pod)) if pod is not None else None
 
     async def _look(self, item: objects.Repository, repository: Repository) -> timedelta:
         reading, now = self._inventories.latest(repository.name), self._world.now()
@@ -110,6 +119,9 @@ class Repositories:
             await self._initialise(repository)
             return SOON
         await self._say(item, "False", failure.kind.value, initialize.advice(repository, failure, now))
+        if renewal.is_due(repository, failure, self._reader_began(repository.name), now):
+            self._renewed[repository.name] = now
+            return SOON
         self._inventories.start(repository.name)
         return RETRY
 
@@ -171,6 +183,7 @@ class Repositories:
         """The Repository is gone: so is its reader. What is in the storage stays (P4)."""
         self._attempts.pop(name, None)
         self._not_before.pop(name, None)
+        self._renewed.pop(name, None)
         namespace, reader = self._world.settings.namespace, names.reader(name)
         self._deployed.pop(reader, None)
         self._inventories.forget(name)
