@@ -55,8 +55,8 @@ class Informers:
             consumers=Informer(kube, objects.PODS, None if settings.by_name else namespace, fields="spec.nodeName="),
             jobs=Informer(kube, objects.JOBS, namespace),
         )
-        informers.claims.index("component", lambda claim: _label(claim, names.COMPONENT))
-        informers.claims.index("filled-for", _filled_for)
+        informers.claims.index("component", _at_home(namespace, lambda claim: _label(claim, names.COMPONENT)))
+        informers.claims.index("filled-for", _at_home(namespace, _filled_for))
         informers.claims.index("history", _history)
         informers.volumes.index("alias-of", _alias_of)
         informers.volumes.index("copy-of", lambda volume: _claimed_in(namespace, volume))
@@ -69,6 +69,13 @@ class Informers:
     def all(self) -> tuple[Informer[objects.Object], ...]:
         """Return every informer, for running them."""
         return tuple(getattr(self, name) for name in self.__slots__)
+
+
+def _at_home(
+    namespace: str, words: Callable[[objects.PersistentVolumeClaim], tuple[str, ...]]
+) -> Callable[[objects.PersistentVolumeClaim], tuple[str, ...]]:
+    """Return an index of our namespace's claims alone: elsewhere whoever owns a claim can make it look like ours."""
+    return lambda claim: words(claim) if claim.metadata.namespace == namespace else ()
 
 
 def _label(item: objects.Object, key: str) -> tuple[str, ...]:
