@@ -86,6 +86,7 @@ def test_an_unlabelled_claim_asks_for_nothing() -> None:
         ("2026-03-01", Unreadable(text="2026-03-01")),
         ("2026-03-01T12:00:00", Unreadable(text="2026-03-01T12:00:00")),
         ("beef", Unreadable(text="beef")),
+        ("0001-01-01T00:00:00+14:00", Unreadable(text="0001-01-01T00:00:00+14:00")),
     ],
 )
 def test_the_restore_annotation_is_read_strictly(text: str, mode: object) -> None:
@@ -111,6 +112,13 @@ def test_an_identity_is_read_or_said() -> None:
     bad = intent.read(builders.claim(annotations={"holdfast.dev/identity": "data"}), {})
     assert bad.identity == Unreadable(text="data")
     assert bad.problems
+
+
+def test_an_identity_longer_than_names_can_be_is_no_question_for_a_reader() -> None:
+    text = "apps/" + "a" * 200_000  # some of these, and a question to the reader is longer than it takes
+    found = intent.read(builders.claim(annotations={"holdfast.dev/identity": text}), {})
+    assert found.identity == Unreadable(text=text)
+    assert len(str(found.problems[0])) < 200
 
 
 def test_exclusions_are_one_a_line() -> None:

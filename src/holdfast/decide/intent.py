@@ -214,11 +214,11 @@ def parse_restore(text: str, reason: str | None) -> RestoreMode:
 def _as_of(text: str) -> RestoreMode:
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        if time.tzinfo is None or len(text) < len("2026-01-31T12:00Z"):
+            return Unreadable(text=text)
+        return AsOf(time=time.astimezone(UTC))
+    except (ValueError, OverflowError):  # the year 1 has times that are before it in UTC
         return Unreadable(text=text)
-    if time.tzinfo is None or len(text) < len("2026-01-31T12:00Z"):
-        return Unreadable(text=text)
-    return AsOf(time=time.astimezone(UTC))
 
 
 def describe(mode: RestoreMode) -> str:

@@ -78,7 +78,7 @@ def identify(ref: ClaimRef, wanted: Identity | Unreadable | None, repository: Re
         case None:
             return Sourced(value=own, origin="the claim's own namespace and name")
         case Unreadable(text=text):
-            return NoPlan(why=Doubt.NOT_CHOSEN, detail=f"annotation {PREFIX}identity says {text!r}")
+            return NoPlan(why=Doubt.NOT_CHOSEN, detail=f"annotation {PREFIX}identity says {text[:80]!r}")
         case Identity():
             identity = Identity(
                 cluster=wanted.cluster or repository.cluster, namespace=wanted.namespace, claim=wanted.claim

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+LONGEST: Final = 3 * 253 + 2  # three names as long as Kubernetes lets them be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -46,6 +49,8 @@ class Identity:
         parts = text.split("/")
         if len(parts) not in (2, 3) or not all(parts):
             raise ValueError(f"{text!r} is not of the form [cluster/]namespace/claim")
+        if len(text) > LONGEST:
+            raise ValueError(f"{text[:40]!r}… has {len(text)} characters, more than a name can have")
         *cluster, namespace, claim = parts
         return cls(cluster=cluster[0] if cluster else "", namespace=namespace, claim=claim)
 
