@@ -269,6 +269,12 @@ async def test_the_history_of_another_namespace_needs_a_grant(town: Town) -> Non
     assert [line async for line in town.kube.logs(APPS, "moved", follow=False)] == ["treasure"]
 
 
+async def test_a_claim_that_has_its_volume_is_told_that_it_may_not_write_anothers_history(town: Town) -> None:
+    await keep(town, "mine")
+    await town.annotate("mine", {"holdfast.dev/identity": "old-home/data"})
+    assert "spec.grants" in await town.told("mine", "IdentityNotGranted: Not backed up")
+
+
 async def test_a_restore_object_that_is_missing_or_unreadable_is_waited_for(town: Town) -> None:
     await keep(town)
     await town.claim("copy", restore="mine")

@@ -11,10 +11,11 @@ from holdfast.controllers.world import World
 from holdfast.decide import backup, intent, ownership, protection, schedule, unheld
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
-from holdfast.model.claim import Claim, ClaimRef
+from holdfast.model.claim import Claim, ClaimPhase, ClaimRef
 from holdfast.model.copying import NoWay, Way
 from holdfast.model.intent import Problem, Protect
 from holdfast.model.protection import BackupMemory, Health, NoPlan, Plan
+from holdfast.model.verdict import Hold
 from holdfast.render import names, sentences
 
 LOOK_AGAIN: Final = timedelta(minutes=10)
@@ -41,6 +42,8 @@ class Protector:
         if item is None:
             return None
         await status.write(self._world, objects.PROTECTIONS, item, await self._status(claim, plan, item))
+        if isinstance(plan, NoPlan) and plan.why is Hold.NOT_GRANTED and claim.phase is ClaimPhase.BOUND:
+            status.warning(self._world, ref, plan.why.value, f"Not backed up: {plan.detail}")
         for problem in plan.problems:
             status.warning(self._world, ref, Health.REVIEW.value, str(problem))
         return LOOK_AGAIN
