@@ -326,6 +326,12 @@ def test_a_fill_whose_volume_is_gone_is_begun_again() -> None:
     assert isinstance(step(prime=replace(PRIME, lost=True), volume=None), Discard)
 
 
+def test_a_fill_that_lost_its_volume_to_the_claim_goes_on() -> None:
+    found = step(prime=replace(PRIME, filled=True, lost=True), volume=HANDED)
+    assert isinstance(found, Waiting)
+    assert found.reason == "Binding"
+
+
 primes = st.one_of(
     st.none(),
     st.builds(

@@ -162,7 +162,7 @@ def _filling(
     now: datetime,
     by_name: ByName | None,
 ) -> Step:
-    if prime.lost:
+    if prime.lost and not _is_handed_over(claim, volume):
         return Discard(why="its volume is gone")
     if volume is None:
         if storage_class.waits_for_consumer and _is_elsewhere(claim, prime, by_name):

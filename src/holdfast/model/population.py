@@ -37,7 +37,7 @@ class PrimeFacts:
     filled: bool
     attempt: int
     wish: str = "auto"
-    lost: bool = False  # its volume is gone
+    lost: bool = False  # its volume is gone, or a claim's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
