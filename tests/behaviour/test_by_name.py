@@ -11,6 +11,7 @@ import pytest
 
 from holdfast.kube import objects
 from holdfast.sandbox.faults import Fault, FaultKind
+from tests.support.fills import given_and_unfinished, lose_slowly, policy
 from tests.support.town import APPS, SETTINGS, Town, founded
 
 pytestmark = pytest.mark.anyio
@@ -190,6 +191,16 @@ async def test_a_fill_that_was_given_away_is_never_given_again(town: Town) -> No
     assert await town.run("data", READ) == "treasure"
     await town.settled()
     await settled_in(town, ["holdfast.apps.data"])
+
+
+async def test_a_namespace_that_goes_takes_along_what_its_claims_were_just_given(town: Town) -> None:
+    await town.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "brief"}})
+    volume = await given_and_unfinished(town, "brief", CLASS)
+    await lose_slowly(town, "brief")
+    await town.start()
+    await town.settled()
+    await settled_in(town, [volume])
+    assert await policy(town, volume) == "Delete"
 
 
 async def test_two_claims_of_one_pod_are_placed_by_one_choice(town: Town) -> None:

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from holdfast.kube import objects
+from tests.support.fills import given_and_unfinished, lose_slowly, policy
 from tests.support.town import APPS, Town
 
 pytestmark = pytest.mark.anyio
@@ -69,3 +70,22 @@ async def test_a_job_goes_with_the_volume_that_it_was_made_to_fill(town: Town) -
     (prime,) = await town.kube.list(objects.CLAIMS, town.settings.namespace)
     await town.remove(objects.CLAIMS, prime.metadata.name, town.settings.namespace)
     await town.settled()
+
+
+async def test_a_namespace_that_goes_takes_along_what_its_claims_were_just_given(town: Town) -> None:
+    await town.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "brief"}})
+    volume = await given_and_unfinished(town, "brief")
+    await lose_slowly(town, "brief")
+    await town.start()
+    await town.settled()
+    assert await policy(town, volume) == "Delete"
+
+
+async def test_a_claim_that_asks_for_another_history_too_late_keeps_what_it_was_given(town: Town) -> None:
+    volume = await given_and_unfinished(town)
+    await town.annotate("data", {"holdfast.dev/identity": f"{APPS}/other"})
+    await town.start()
+    await town.settled()
+    assert await policy(town, volume) == "Delete"
+    assert (await town.restore("data"))["phase"] == "Done"
+    await town.back_up("data")

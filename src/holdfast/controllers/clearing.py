@@ -39,8 +39,10 @@ async def clear_abandoned(world: World, prime: objects.PersistentVolumeClaim) ->
     """Delete a fill that no claim waits for; a volume that was handed over to a claim that lives stays with it."""
     volume = world.informers.volumes.get("", prime.spec.volume_name or "")
     owner = volume.spec.claim_ref if volume is not None else None
-    taken = owner is not None and owner.uid != prime.metadata.uid and _lives(world, owner)
-    await clear(world, prime, None if taken else volume)
+    if volume is not None and owner is not None and owner.uid != prime.metadata.uid and _lives(world, owner):
+        await offer.settle(world, volume)
+        volume = None
+    await clear(world, prime, volume)
 
 
 def _lives(world: World, owner: objects.ObjectReference) -> bool:

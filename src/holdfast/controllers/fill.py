@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from holdfast.controllers import clearing, offer, place, runs, status
@@ -71,6 +71,17 @@ class Fill:
             volume=volume,
             named=named,
         )
+
+    def of_prime(self, prime: objects.PersistentVolumeClaim) -> "Fill":
+        """Return the claim's fill by another prime."""
+        volume = self.world.informers.volumes.get("", prime.spec.volume_name or "")
+        return replace(self, name=prime.metadata.name, prime=prime, volume=volume)
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Return whether the filled volume is this claim's: it is too late for another."""
+        given = self.offered or self.volume
+        return given is not None and given.spec.claim_ref is not None and given.spec.claim_ref.uid == self.claim.uid
 
     @property
     def offered(self) -> objects.PersistentVolume | None:
@@ -267,9 +278,7 @@ class Fill:
         if given is self.offered and self.volume is not None:  # retained: only the first object goes
             meta = self.volume.metadata
             await self.world.kube.delete(objects.VOLUMES, meta.name, uid=meta.uid)
-        noted = given.annotations.get(claims.RECLAIM_POLICY)
-        if noted is not None:
-            await self.world.kube.patch(objects.VOLUMES, given.metadata.name, None, claims.settled(noted))
+        await offer.settle(self.world, given)
         await clearing.clear(self.world, self.prime, None)
 
     async def _remember(self, known: Mapping[str, Any]) -> None:

@@ -63,6 +63,13 @@ async def set_aside(world: World, claim: Claim, earlier: str) -> None:
     status.normal(world, claim.ref, "VolumeKept", f"The volume of an earlier claim is kept as {name}")
 
 
+async def settle(world: World, volume: objects.PersistentVolume) -> None:
+    """Give a volume that a claim has got its own reclaim policy back."""
+    noted = volume.annotations.get(claims.RECLAIM_POLICY)
+    if noted is not None:
+        await world.kube.patch(objects.VOLUMES, volume.metadata.name, None, claims.settled(noted))
+
+
 async def withdraw(world: World, volume: str, offered: str) -> bool:
     """Delete the second object of a volume; return False when a claim that lives has it, or had it to the end."""
     try:
@@ -72,7 +79,10 @@ async def withdraw(world: World, volume: str, offered: str) -> bool:
     if second.annotations.get(claims.COPY_OF) != volume:
         return True
     owner = second.spec.claim_ref
-    if claims.RECLAIM_POLICY not in second.annotations or (owner is not None and await _asks(world, owner)):
+    if claims.RECLAIM_POLICY not in second.annotations:
+        return False
+    if owner is not None and await _asks(world, owner):
+        await settle(world, second)
         return False
     await world.kube.delete(objects.VOLUMES, offered, uid=second.metadata.uid)
     return True

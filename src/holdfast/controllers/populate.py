@@ -72,7 +72,12 @@ class Populate:
             return await self._wait(claim, Waiting(reason=order.why.value, detail=order.detail, retry_after=LATER))
         found = Fill.of(self._world, claim, order.repository, order.identity, intent.describe(order.mode))
         for prime in clearing.abandoned(self._world, ref):
-            if prime.metadata.name != found.name:  # another repository, identity or class was asked for before
+            if prime.metadata.name == found.name:
+                continue
+            earlier = found.of_prime(prime)  # another repository, identity or class was asked for then
+            if earlier.is_handed_over:
+                found = earlier
+            else:
                 await clearing.clear_abandoned(self._world, prime)
         verdict = self._verdict(claim, order, found)
         return await self._act(found, self._decide(found, verdict), verdict)
