@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from holdfast.kube import objects
+from holdfast.sandbox.actors.provisioner import DIRECTORY
 from tests.support.fills import given_and_unfinished, lose_slowly, policy
 from tests.support.town import APPS, Town
 
@@ -89,3 +90,31 @@ async def test_a_claim_that_asks_for_another_history_too_late_keeps_what_it_was_
     assert await policy(town, volume) == "Delete"
     assert (await town.restore("data"))["phase"] == "Done"
     await town.back_up("data")
+
+
+async def test_a_volume_that_is_made_for_a_helper_that_has_gone_is_deleted(town: Town) -> None:
+    ours, theirs = f"fill-{'0' * 20}", "backups"
+    for name in (ours, theirs):
+        path = town.cluster.directory / "volumes" / name / "data"
+        path.mkdir(parents=True)
+        await town.kube.create(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": DIRECTORY}},
+                "spec": {
+                    "capacity": {"storage": "64Mi"},
+                    "accessModes": ["ReadWriteOnce"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "storageClassName": "standard",
+                    "claimRef": {"namespace": town.settings.namespace, "name": name, "uid": "gone"},
+                    "hostPath": {"path": str(path)},
+                },
+            }
+        )
+
+    async def gone() -> bool:
+        return await town.find(objects.VOLUMES, ours, None) is None
+
+    await town.until("the volume is deleted", gone)
+    assert await policy(town, theirs) == "Retain"

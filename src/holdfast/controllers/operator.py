@@ -10,6 +10,7 @@ from holdfast.controllers import inventory
 from holdfast.controllers.backup import Backups
 from holdfast.controllers.inventory import Inventories
 from holdfast.controllers.loop import Clock, Loop
+from holdfast.controllers.orphans import Orphans
 from holdfast.controllers.populate import Populate
 from holdfast.controllers.protect import Protector
 from holdfast.controllers.repository import Repositories
@@ -104,7 +105,8 @@ class Operator:
         self._backups = Backups(world)
         self.backup = Loop("backup", self._backups.reconcile, clock)
         self.repository = Loop("repository", Repositories(world, self.inventories).reconcile, clock, workers=2)
-        self.loops = (self.repository, self.protect, self.populate, self.unheld, self.backup)
+        self.orphans = Loop("orphans", Orphans(world).reconcile, clock)
+        self.loops = (self.repository, self.protect, self.populate, self.unheld, self.backup, self.orphans)
         self._listen()
 
     async def recover(self) -> None:
@@ -137,6 +139,9 @@ class Operator:
         item = change.new or change.old
         if item is not None and item.metadata.namespace == self.world.settings.namespace:
             self._wake_claim(item.annotations.get(claims.CLAIM), self.populate)
+            if change.new is None:
+                for volume in self.world.informers.volumes.by("copy-of", item.metadata.name):
+                    self.orphans.add(volume.key)
             return
         for loop in (self.protect, self.populate, self.unheld, self.backup):
             loop.add(change.key)
@@ -161,6 +166,8 @@ class Operator:
         if owner.namespace == self.world.settings.namespace:
             prime = self.world.informers.claims.get(owner.namespace, owner.name)
             self._wake_claim(prime.annotations.get(claims.CLAIM) if prime is not None else None, self.populate)
+            if prime is None or prime.metadata.uid != owner.uid:
+                self.orphans.add(change.key)
         else:
             self.populate.add(Key(owner.namespace, owner.name))
 

@@ -1,6 +1,7 @@
 """Names and labels of what we make: fixed functions of what it is for, so that a repeated write finds its object."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ HASH: Final = "holdfast.dev/hash"
 KIND: Final = "holdfast.dev/run-kind"
 PREFIX: Final = "holdfast.dev/"
 BACKUP: Final = "backup-"
+_HELPER: Final = re.compile(r"fill-[0-9a-f]{20}|backup-[0-9a-f]{20}-[0-9a-f]{8}")
 
 
 def digest(*parts: str) -> str:
@@ -56,6 +58,11 @@ def reader(repository: str) -> str:
 
 def initialize_job(repository: str) -> str:
     return f"initialize-{digest(repository)}"
+
+
+def is_helper(claim: str) -> bool:
+    """Return whether a claim of our namespace has a name that only we give."""
+    return _HELPER.fullmatch(claim) is not None
 
 
 def metadata(
