@@ -300,7 +300,7 @@ async def test_a_hung_mount_ends_at_the_deadline(tmp_path: Path, monkeypatch: py
                 await storage.list("")
             assert caught.value.failure.kind is FailureKind.TIMEOUT
             assert "hang" in caught.value.failure.detail
-        assert sum(each.name == "storage" for each in threading.enumerate()) == THREADS
+        assert sum(each.name == "aside" for each in threading.enumerate()) == THREADS
     finally:
         answers.set()
 

@@ -5,7 +5,6 @@ process.
 """
 
 import asyncio
-import contextlib
 import errno
 import os
 import re
@@ -18,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
+from holdfast.engines import aside
 from holdfast.engines.protocol import EngineFailure, StoredObject
 from holdfast.model.failure import FailureKind
 
@@ -80,7 +80,7 @@ class Directory:
         try:
             async with asyncio.timeout(self._deadline.total_seconds()):
                 await self._slots.acquire()
-                return await _in_thread(lambda: work(given_up), self._slots.release)
+                return await aside.start(lambda: work(given_up), self._slots.release)
         except TimeoutError as error:
             seconds = round(self._deadline.total_seconds())
             raise EngineFailure(
@@ -243,36 +243,6 @@ def _flush(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-async def _in_thread(work: Callable[[], T], done: Callable[[], None]) -> T:
-    """Return what `work` returns, from a daemon thread; call `done` when that thread ends, however late.
-
-    asyncio's own threads are joined when the loop closes, so one hung mount would keep the process from ending.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-
-    def settle(outcome: T | Exception) -> None:
-        done()
-        if answer.done():
-            return
-        if isinstance(outcome, Exception):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
-
-    def run() -> None:
-        outcome: T | Exception
-        try:
-            outcome = work()
-        except Exception as error:  # noqa: BLE001  # carried to the caller, who answers it
-            outcome = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed by now: nobody waits for this answer
-            loop.call_soon_threadsafe(settle, outcome)
-
-    threading.Thread(target=run, name="storage", daemon=True).start()
-    return await answer
 
 
 def _kind_of(error: OSError) -> FailureKind:

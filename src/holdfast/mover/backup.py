@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from holdfast.decide import quality
-from holdfast.engines import storage, survey
+from holdfast.engines import aside, storage, survey
 from holdfast.engines.choose import Opened, inside
 from holdfast.engines.protocol import LOST_BY_KOPIA, LOST_BY_RESTIC, Engine, EngineFailure, Taken, expect_engine, saved
 from holdfast.model.failure import FailureKind
@@ -16,7 +16,6 @@ from holdfast.model.repository import EngineKind
 from holdfast.model.run import BackedUp, Progress, Survey
 from holdfast.model.snapshot import Loss, Record, RecordedSnapshot
 from holdfast.model.workorder import Backup
-from holdfast.mover import aside
 from holdfast.mover.bench import Bench, hold_history
 
 CLAIM_UID: Final = "claim-uid"

@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from holdfast.engines import survey
+from holdfast.engines import aside, survey
 from holdfast.engines.choose import inside
 from holdfast.engines.protocol import EngineFailure, Reader
 from holdfast.model.failure import FailureKind
 from holdfast.model.run import Progress, Restored, Survey
 from holdfast.model.snapshot import Loss, RecordedSnapshot
 from holdfast.model.workorder import Restore
-from holdfast.mover import aside
 from holdfast.mover.bench import Bench
 
 LOST_AND_FOUND: Final = "lost+found"

@@ -1,6 +1,10 @@
-"""Blocking work beside the loop, in threads that nobody waits for: a hung mount must not keep the process alive."""
+"""Blocking work beside the loop, in threads that nobody waits for: a hung mount must not keep the process alive.
+
+asyncio's own threads are joined when the loop closes.
+"""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,12 +12,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def start(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Return the future result of `work`, which runs in a daemon thread of its own."""
+def start(work: Callable[[], T], done: Callable[[], None] = lambda: None) -> asyncio.Future[T]:
+    """Return the future result of `work`; `done` is called when its thread ends, however late."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
     def settle(outcome: T | Exception) -> None:
+        done()
         if answer.done():
             return
         if isinstance(outcome, Exception):
@@ -27,8 +32,8 @@ def start(work: Callable[[], T]) -> asyncio.Future[T]:
             outcome = work()
         except Exception as error:  # noqa: BLE001  # carried to the caller, who answers it
             outcome = error
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed by now: nobody waits for this answer
             loop.call_soon_threadsafe(settle, outcome)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name="aside", daemon=True).start()
     return answer
