@@ -11,7 +11,7 @@ from holdfast.cli.problems import ExitCode
 from holdfast.render import git
 from tests.cli.test_main import run
 from tests.support import arming
-from tests.support.arming import DAILY, MINE, OURS, PATH, claim
+from tests.support.arming import DAILY, MINE, OURS, PATH, THEIRS, claim
 
 RESTORE = "holdfast.dev/v1alpha1"
 
@@ -54,6 +54,7 @@ def stateful(**template: Any) -> dict[str, Any]:
         (claim("data", "apps", labels={"backup-exempt": "true"}), [("Error", "Unreadable")]),
         (claim("data", "apps", dataSource=MINE), [("Error", "DataSourceTrap")]),
         (claim("data", "apps", labels=DAILY, dataSource=OURS), [("Error", "DataSourceTrap")]),
+        (claim("data", "apps", dataSourceRef=THEIRS), [("Error", "DataSourceTrap")]),
         (claim("data", "apps", labels=DAILY, volumeMode="Block"), [("Error", "NeverArmed")]),
         (claim("data", "apps", labels=DAILY, volumeMode="Block", dataSourceRef=OURS), [("Error", "NeverFilled")]),
         (claim("data", "apps", labels=DAILY, volumeName="holdfast.apps.other"), [("Error", "NeverFilled")]),

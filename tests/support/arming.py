@@ -26,6 +26,7 @@ NAMESPACES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 OURS: Final = {"apiGroup": "holdfast.dev", "kind": "Restore", "name": "auto"}
 MINE: Final = {"apiGroup": "holdfast.dev", "kind": "Restore", "name": "mine"}
+THEIRS: Final = MINE | {"namespace": "daily"}
 CLONE: Final = {"kind": "PersistentVolumeClaim", "name": "other"}
 SNAPSHOT: Final = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"}
 DAILY: Final = {"backup": "daily"}
@@ -172,6 +173,10 @@ CREATES: Final = (
     Case(name="trap, namespace label", namespace="daily", spec={"dataSource": MINE}, expected=Arm(restore="mine")),
     Case(name="trap, disabled", labels={"backup": "disabled"}, spec={"dataSource": MINE},
          expected=Arm(restore="mine")),
+    # The other one: a reference into another namespace, which the API server drops as well.
+    Case(name="another namespace's Restore, no label", spec={"dataSourceRef": THEIRS}, expected=Arm(restore="mine")),
+    Case(name="another namespace's Restore, own label", labels=DAILY, spec={"dataSourceRef": THEIRS},
+         expected=Arm(restore="mine")),
     # By name.
     Case(name="by name", labels=DAILY, spec=PATH, expected=NAMED),
     Case(name="by name, the second class", labels=DAILY, spec={"storageClassName": "hand"}, expected=NAMED),
@@ -190,6 +195,8 @@ CREATES: Final = (
     Case(name="by name, a Restore named, no name", claim="", spec={**PATH, "dataSourceRef": MINE},
          expected=Unarmed.HELD),
     Case(name="by name, trap", spec={**PATH, "dataSource": MINE},
+         expected=Arm(restore="mine", volume="holdfast.apps.data")),
+    Case(name="by name, another namespace's Restore", spec={**PATH, "dataSourceRef": THEIRS},
          expected=Arm(restore="mine", volume="holdfast.apps.data")),
     Case(name="by name, Block", labels=DAILY, spec={**PATH, "volumeMode": "Block"}, expected=Unarmed.BLOCK),
     Case(name="by name, a clone", labels=DAILY, spec={**PATH, "dataSource": CLONE}, expected=Unarmed.HAS_SOURCE),

@@ -46,8 +46,8 @@ def request_name(claim: Claim) -> str:
 def on_create(claim: Creation, rule: Rule) -> Admission:
     """Return what is done with a claim being created.
 
-    A `dataSource` that names our kind would be dropped by the API server and the claim be born empty: it is turned
-    into a `dataSourceRef` whatever the labels say.
+    A `dataSource` that names our kind, or a reference into another namespace, would be dropped by the API server and
+    the claim be born empty: it is turned into a `dataSourceRef` to the claim's own namespace whatever the labels say.
     """
     if claim.namespace == rule.own_namespace:
         return LeaveAlone(why=Unarmed.MADE_BY_TOOL)
@@ -109,7 +109,9 @@ def _names_us(claim: Creation) -> bool:
 
 def _named(claim: Creation, rule: Rule) -> Admission:
     """A claim that names a Restore of ours wants to be held, whatever its labels say."""
-    restore = claim.source.name if claim.source_ref is None and claim.source is not None else None
+    named = claim.source_ref or claim.source
+    is_kept = claim.source_ref is not None and not claim.source_ref.namespace
+    restore = named.name if named is not None and not is_kept else None
     volume = reserved(claim.namespace, claim.name) if _is_by_name(claim, rule) and _is_plain(claim) else None
     if restore is None and (volume is None or not claim.name):
         return LeaveAlone(why=Unarmed.HELD)

@@ -28,6 +28,13 @@ def claim(found: Creation, rule: Rule, *, require_hold: bool, template: bool = F
                 "spec.dataSource names a Restore: the API server drops it without a word, and the claim starts empty",
                 "Write it as spec.dataSourceRef",
             )
+        case Arm() if found.source_ref is not None and found.source_ref.namespace:
+            yield _error(
+                "DataSourceTrap",
+                "spec.dataSourceRef names a Restore of another namespace: the API server drops it without a word, and "
+                "the claim starts empty",
+                "Leave out its namespace, and create the Restore in the claim's own",
+            )
         case Arm():
             yield _not_held(found, decided, require_hold=require_hold, template=template)
         case LeaveAlone(why=why):

@@ -86,5 +86,8 @@ def _source(spec: Mapping[str, Any], name: str) -> DataSource | None:
         raise ValueError(f"spec.{name} is no object")
     path = f"spec.{name}"
     return DataSource(
-        group=_text(found, "apiGroup", path), kind=_text(found, "kind", path), name=_text(found, "name", path)
+        group=_text(found, "apiGroup", path),
+        kind=_text(found, "kind", path),
+        name=_text(found, "name", path),
+        namespace=_text(found, "namespace", path),
     )

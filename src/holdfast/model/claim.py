@@ -63,11 +63,12 @@ class ClaimPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
-    """What a claim's `dataSourceRef` names."""
+    """What a claim's `dataSourceRef` names; `namespace` is "" where it is the claim's own."""
 
     group: str
     kind: str
     name: str
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

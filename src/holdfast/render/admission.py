@@ -126,20 +126,26 @@ def _is_by_name(rule: Rule) -> str:
 
 
 def _source(rule: Rule) -> Json:
-    """The API server drops a `dataSource` of our kind without a word, before any validation could see it."""
+    """The API server drops some sources without a word, before any validation could see them.
+
+    These are a `dataSource` of our kind, and a `dataSourceRef` into another namespace.
+    """
     trapped = f"!has(object.spec.dataSourceRef) && {_is_ours('object.spec.?dataSource')}"
     turn = f"[JSONPatch{{op: 'remove', path: '/spec/dataSource'}}, {_reference('object.spec.dataSource.name')}]"
-    when, patch = f"({trapped})", f"({trapped} ? {turn} : [])"
+    reference = "object.spec.?dataSourceRef"
+    abroad = f"{_is_ours(reference)} && {reference}.?namespace.orValue('') != ''"
+    bring = f"[{_reference('object.spec.dataSourceRef.name')}]"
+    when, patch = f"({trapped}) || ({abroad})", f"({trapped} ? {turn} : ({abroad} ? {bring} : []))"
     if rule.by_name:
         plain = "!has(object.spec.selector) && object.spec.?volumeName.orValue('') == ''"
-        named = f"(({trapped}) || ({_is_ours('object.spec.?dataSourceRef')}))"
+        named = f"(({trapped}) || ({_is_ours(reference)}))"
         ignored = f"{named} && {_is_by_name(rule)} && {HAS_NAME} && {plain}"
         ignored += " && object.spec.?volumeMode.orValue('Filesystem') == 'Filesystem'"
         when, patch = f"{when} || ({ignored})", f"{patch} + (({ignored}) ? [{RESERVE}] : [])"
     return _policy(
         "source",
-        "Turns a dataSource that names a Restore into a dataSourceRef: the API server would drop it, and the claim "
-        "start empty.",
+        "Turns a dataSource that names a Restore, or a dataSourceRef to one of another namespace, into a dataSourceRef "
+        "to one of its own: the API server would drop it, and the claim start empty.",
         rule,
         operation="CREATE",
         when=[("NamesARestore", when)],

@@ -21,9 +21,12 @@ _NOT_A_SOURCE: Final = frozenset(
 def normalized(claim: Json) -> Json:
     """Return the claim with `dataSource` and `dataSourceRef` brought together.
 
-    A dataSource of a kind that the API server does not know vanishes without a word; only dataSourceRef is kept.
+    A dataSource of a kind that the API server does not know vanishes without a word; only dataSourceRef is kept, and
+    that only if it names no other namespace (feature gate CrossNamespaceVolumeDataSource, off by default).
     """
     spec = dict(claim.get("spec") or {})
+    if (spec.get("dataSourceRef") or {}).get("namespace"):
+        spec.pop("dataSourceRef")
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
     if source is not None and (source.get("apiGroup") or "", source.get("kind")) not in _SOURCES:
         known_twin = reference is not None and _alike(source, reference)
@@ -32,8 +35,8 @@ def normalized(claim: Json) -> Json:
             source = None
     if reference is None and source is not None:
         spec["dataSourceRef"] = dict(source)
-    elif reference is not None and source is None and not reference.get("namespace"):
-        spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
+    elif reference is not None and source is None:
+        spec["dataSource"] = dict(reference)
     return {**claim, "spec": spec}
 
 
