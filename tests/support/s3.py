@@ -65,14 +65,14 @@ def _request(words: list[str]) -> Request:
 
 
 @contextlib.contextmanager
-def running_server(root: Path, *options: str) -> Iterator[S3Server]:
+def running_server(root: Path, *options: str, address: str = "127.0.0.1") -> Iterator[S3Server]:
     """Run a server in the empty directory `root` on a free port; `{port}` in an option stands for it."""
     program = find_program("versitygw")
     for name in ("iam", "data", f"data/{BUCKET}"):
         (root / name).mkdir()
-    port = _free_port()
+    port = _free_port(address)
     server = S3Server(
-        endpoint=f"127.0.0.1:{port}",
+        endpoint=f"{address}:{port}",
         bucket=BUCKET,
         access_key=f"test-{secrets.token_hex(6)}",
         secret_key=f"test-{secrets.token_hex(16)}",
@@ -110,9 +110,9 @@ def s3_prefix() -> str:
     return f"base-{secrets.token_hex(6)}/"
 
 
-def _free_port() -> int:
+def _free_port(address: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
