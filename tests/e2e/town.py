@@ -14,11 +14,11 @@ from tests.e2e.test_cluster import claim, job
 HOME = "holdfast"
 
 
-def holdfast(*arguments: str) -> str:
+def holdfast(*arguments: str, **environment: str) -> str:
     """Return what the command line prints; its complaint is the test's."""
-    environment = {**os.environ, "KUBECONFIG": str(places.KUBECONFIG)}
+    given = {**os.environ, "KUBECONFIG": str(places.KUBECONFIG), **environment}
     argv = [sys.executable, "-m", "holdfast", *arguments]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run(argv, env=given, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -54,9 +54,11 @@ class App:
     def claim(self, name: str, **labels: str) -> None:
         self.claim_with(name, labels)
 
-    def claim_with(self, name: str, labels: dict[str, str], **spec: Any) -> None:
+    def claim_with(
+        self, name: str, labels: dict[str, str], *, annotations: dict[str, str] | None = None, **spec: Any
+    ) -> None:
         made = claim(name, **spec)
-        made["metadata"]["labels"] = labels
+        made["metadata"] |= {"labels": labels, "annotations": annotations or {}}
         self.apply(made)
 
     def apply(self, manifest: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
 
+_PIECE = 65536  # bytes that are passed on at once
 HTML = b"<!doctype html><html><body><h1>Not what you look for</h1></body></html>"
 
 
@@ -132,20 +133,26 @@ def every_request(_head: bytes) -> bool:
 
 
 class Proxy:
-    """Listens on loopback; `be` switches what it does with every request from then on, or with those that are meant."""
+    """Listens on an address; `be` switches what it does with every request from then on, or with those that are meant.
 
-    def __init__(self, upstream: str) -> None:
+    `pace` slows the answers to those that are meant down, also those under way.
+    """
+
+    def __init__(self, upstream: str, host: str = "127.0.0.1") -> None:
         self.requests: list[str] = []  # "GET /bucket/key?query", in order
         self._upstream = upstream
+        self._host = host
         self._mode = Misbehaviour.HEALTHY
         self._is_meant: Callable[[bytes], bool] = every_request
+        self._speed: int | None = None
+        self._is_slow: Callable[[bytes], bool] = every_request
         self._server: asyncio.Server | None = None
         self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"{self._host}:{self._port}"
 
     async def be(self, mode: Misbehaviour, *, of: Callable[[bytes], bool] = every_request) -> None:
         """Misbehave; `of` tells by a request's head whether it is met by it, and REFUSED is of all."""
@@ -154,8 +161,13 @@ class Proxy:
         if mode is Misbehaviour.REFUSED:
             await self.stop()
         elif self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+            self._server = await asyncio.start_server(self._accept, self._host, self._port)
             self._port = self._server.sockets[0].getsockname()[1]
+
+    def pace(self, bytes_per_second: int | None, *, of: Callable[[bytes], bool] = every_request) -> None:
+        """Answer those that are meant as slowly as this, one by one; None: as fast as the server does."""
+        self._speed = bytes_per_second
+        self._is_slow = of
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -218,12 +230,20 @@ class Proxy:
         up_reader, up_writer = await self._connect(head)
         sending = asyncio.create_task(_pump(reader, up_writer))
         try:
-            await _pump(up_reader, writer)
+            await self._answer_on(head, up_reader, writer)
         finally:
             sending.cancel()
             up_writer.close()  # before any wait, in which we may be cancelled
             await asyncio.wait([sending])
             await _close(up_writer)
+
+    async def _answer_on(self, head: bytes, up_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await up_reader.read(_PIECE):
+                writer.write(chunk)
+                await writer.drain()
+                if self._speed is not None and self._is_slow(head):
+                    await asyncio.sleep(len(chunk) / self._speed)
 
     async def _ask(self, head: bytes, reader: asyncio.StreamReader) -> bytes:
         up_reader, up_writer = await self._connect(head)
@@ -243,9 +263,9 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def misbehaving(upstream: str) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of the server at `upstream` (host:port), healthy at first."""
-    proxy = Proxy(upstream)
+async def misbehaving(upstream: str, host: str = "127.0.0.1") -> AsyncIterator[Proxy]:
+    """Run a proxy in front of the server at `upstream` (host:port), healthy at first; it listens on `host`."""
+    proxy = Proxy(upstream, host)
     await proxy.be(Misbehaviour.HEALTHY)
     try:
         yield proxy
@@ -313,6 +333,6 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        while chunk := await reader.read(65536):
+        while chunk := await reader.read(_PIECE):
             writer.write(chunk)
             await writer.drain()
