@@ -1,13 +1,18 @@
 """The tests of this directory need the real cluster of `make e2e`."""
 
+import json
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from holdfast.kube.client import Kube
+from tests.cluster import places
 from tests.cluster.kubectl import kubectl
+
+DEFAULT: Final = "snapshot.storage.kubernetes.io/is-default-class"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,3 +38,19 @@ def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[str]
     kubectl("label", "namespace", name, f"test={request.node.name.replace('[', '-').replace(']', '')[:63].strip('-_')}")
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def own_class() -> Iterator[Callable[..., None]]:
+    """Make another VolumeSnapshotClass the driver's default one, for this test."""
+
+    def make(**spec: Any) -> None:
+        named = {"name": "own", "annotations": {DEFAULT: "true"}}
+        kind = {"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass"}
+        manifest = json.dumps({**kind, "metadata": named, "driver": places.DRIVER, **spec})
+        kubectl("apply", "--server-side", "--filename=-", text=manifest)
+
+    kubectl("annotate", "volumesnapshotclass/csi", f"{DEFAULT}=false", "--overwrite")
+    yield make
+    kubectl("delete", "volumesnapshotclass/own")
+    kubectl("annotate", "volumesnapshotclass/csi", f"{DEFAULT}=true", "--overwrite")

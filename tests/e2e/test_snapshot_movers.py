@@ -1,27 +1,23 @@
 """Backups by volume snapshot on a real cluster: made while the app writes, and nothing is left of them anywhere."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster import places, processes
 from tests.cluster.kubectl import ask, kubectl
+from tests.e2e.remains import OURS, remains, wait_for_no_more_than
 from tests.e2e.test_cluster import job
-from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast
+from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast, until
 from tests.support import trees
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(400)]
 
 LABELS = {"backup": "manual"}
 DRIVER = "directory.csi.holdfast.dev"
-DEFAULT = "snapshot.storage.kubernetes.io/is-default-class"
 SECRET = "csi.storage.k8s.io/snapshotter-secret-"  # of no Secret that exists
-OURS = "--selector=app.kubernetes.io/managed-by=holdfast"
 WRITE = "while true; do n=$((n+1)); echo $n > /data/.new && mv /data/.new /data/count; sleep 0.05; done"
 
 
@@ -43,40 +39,6 @@ def app(cluster: None) -> Iterator[App]:
     ask("delete", "namespace", made.name, "--timeout=120s")
 
 
-@pytest.fixture
-def own_class() -> Iterator[Callable[..., None]]:
-    """Make another VolumeSnapshotClass the driver's default one, for this test."""
-
-    def make(**spec: Any) -> None:
-        named = {"name": "own", "annotations": {DEFAULT: "true"}}
-        kind = {"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass"}
-        apply(json.dumps({**kind, "metadata": named, "driver": DRIVER, **spec}))
-
-    kubectl("annotate", "volumesnapshotclass/csi", f"{DEFAULT}=false", "--overwrite")
-    yield make
-    kubectl("delete", "volumesnapshotclass/own")
-    kubectl("annotate", "volumesnapshotclass/csi", f"{DEFAULT}=true", "--overwrite")
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    processes.until(condition, within=timedelta(seconds=90), what=what)
-
-
-def remains() -> set[str]:
-    """Return what Holdfast made, and what the driver has that is no volume of an app."""
-    found: list[str] = []
-    for kind in ("volumesnapshots", "jobs", "persistentvolumeclaims"):
-        found += kubectl("get", kind, "--all-namespaces", OURS, "--output=name").split()
-    found += kubectl("get", "persistentvolumes", OURS, "--output=name").split()
-    found += kubectl(
-        "get", "volumesnapshotcontents", "--output=name"
-    ).split()  # the cluster's own are unmarked at first
-    of_apps = f".items[?(@.spec.claimRef.namespace!='{HOME}')].spec.csi.volumeHandle"
-    known = kubectl("get", "persistentvolumes", f"--output=jsonpath={{{of_apps}}}").split()
-    state = places.STATE / "volumes" / DRIVER
-    return {*found, *(str(each) for each in state.glob("*/*") if each.name not in known)}
-
-
 def plan(app: App, claim: str) -> str:
     """Return by which method a claim is read, and why, as its Protection says once it is looked at again."""
     kubectl("annotate", f"--namespace={app.name}", f"pvc/{claim}", f"looked-at={os.urandom(3).hex()}", "--overwrite")
@@ -95,7 +57,7 @@ def back_up_three_times(app: App, claim: str) -> None:
     before = remains()
     for _ in range(3):
         holdfast("backup", f"{app.name}/{claim}")
-    until(lambda: remains() <= before, "the end of what the backups made")
+    wait_for_no_more_than(before)
 
 
 def test_a_claim_that_was_backed_up_while_its_app_wrote_comes_back_identical(app: App) -> None:
@@ -141,7 +103,7 @@ def test_a_namespace_that_goes_during_a_backup_leaves_nothing(
     kubectl("annotate", f"--namespace={app.name}", "pvc/data", "holdfast.dev/backup-now=1")
     until(lambda: bool(kubectl("get", "volumesnapshots", f"--namespace={app.name}", OURS, "-oname")), "the snapshot")
     kubectl("delete", "namespace", app.name, "--timeout=60s")
-    until(lambda: remains() <= before, "the end of what the backup made")
+    wait_for_no_more_than(before)
 
 
 def test_what_a_killed_operator_left_is_cleared_away_by_the_next(app: App) -> None:
@@ -153,7 +115,7 @@ def test_what_a_killed_operator_left_is_cleared_away_by_the_next(app: App) -> No
     kubectl("delete", "pods", f"--namespace={HOME}", *operator)
     kubectl("label", f"--namespace={app.name}", "pvc/data", "backup=disabled", "--overwrite")
     assert not remains() <= before
-    until(lambda: remains() <= before, "the end of what the backup made")
+    wait_for_no_more_than(before)
 
 
 def test_what_the_driver_complains_of_is_told_and_leaves_nothing(app: App, own_class: Callable[..., None]) -> None:
@@ -165,7 +127,7 @@ def test_what_the_driver_complains_of_is_told_and_leaves_nothing(app: App, own_c
     until(lambda: "cannot get credentials" in app.show("protection/data", ".status.message"), "the driver's complaint")
     assert app.show("protection/data", ".status.state") == "Failing"
     kubectl("label", f"--namespace={app.name}", "pvc/data", "backup=disabled", "--overwrite")
-    until(lambda: remains() <= before, "the end of what the backup made")
+    wait_for_no_more_than(before)
 
 
 def test_a_driver_without_snapshots_is_read_beside_the_app(app: App) -> None:

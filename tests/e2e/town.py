@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import places
+from tests.cluster import places, processes
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e.test_cluster import claim, job
 
@@ -40,6 +42,10 @@ def lose_holdfast() -> None:
         ask("delete", f"{kind}.holdfast.dev", "--all", "--all-namespaces", "--timeout=60s")
     ask("delete", "namespace", HOME, "--timeout=120s")
     ask("delete", "customresourcedefinitions", "--selector=app.kubernetes.io/managed-by=holdfast", "--timeout=60s")
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    processes.until(condition, within=timedelta(seconds=seconds), what=what)
 
 
 class App:

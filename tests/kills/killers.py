@@ -8,7 +8,6 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from holdfast.kube.client import Kube
 from holdfast.render import names
 from holdfast.sandbox.cluster import Cluster
 from holdfast.sandbox.store.values import at
+from tests.support.killing import age_leases, engines_below, is_alive
 
 Json = dict[str, Any]
 
@@ -25,7 +25,6 @@ LOOK: Final = 0.05
 LONGEST: Final = 3.0  # seconds that a victim may live once it was chosen
 SHORT: Final = 0.8  # what many movers need for all of their work
 IN_A_ROW: Final = 2  # kills of one claim's runs before one may end: the pauses between attempts grow
-AGED: Final = 600  # seconds
 
 
 @dataclass(kw_only=True)
@@ -83,7 +82,7 @@ class Killers:
             if moments.random() < 0.7:
                 await self._works(pid)
                 await asyncio.sleep(moments.uniform(0, SHORT))
-            phase = "asking the engine" if _engines(pid) else "at rest"
+            phase = "asking the engine" if engines_below(pid) else "at rest"
             if _kill(pid):
                 self._count("reader", phase)
 
@@ -111,7 +110,7 @@ class Killers:
         await asyncio.sleep(delay)
         if self.left[victim] <= 0 or self._in_a_row[series] >= IN_A_ROW:
             return
-        engines = _engines(pid)
+        engines = engines_below(pid)
         phase = f"{run.partition('-')[0]}: {self._progress(pod)}{', engine at work' if engines else ''}"
         targets = engines if victim == "engine" else [pid]
         if not targets or not _kill(targets[0]):
@@ -123,12 +122,9 @@ class Killers:
             await self._age_leases(pid, run)
 
     async def _age_leases(self, pid: int, run: str) -> None:
-        """Do what minutes would do: the leases of a run that is dead grow old. They are for the next run to judge."""
-        while _is_alive(pid):  # noqa: ASYNC110  # nothing tells when another's child ends
+        while is_alive(pid):  # noqa: ASYNC110  # nothing tells when another's child ends
             await asyncio.sleep(LOOK)
-        for each in self.leases.rglob(f"{run}.*"):
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(each, (time.time() - AGED, time.time() - AGED))
+        age_leases(self.leases, run)
 
     async def _expire_leadership(self) -> None:
         """Do what fifteen seconds would do."""
@@ -155,7 +151,7 @@ class Killers:
     async def _leads(self, pid: int) -> bool:
         """Return whether this operator leads, once it does or has ended."""
         while f"-{pid}-" not in await self._holder():
-            if not _is_alive(pid):
+            if not is_alive(pid):
                 return False
             await asyncio.sleep(LOOK)
         return True
@@ -163,7 +159,7 @@ class Killers:
     async def _works(self, pid: int) -> None:
         """Return when the reader has an engine at work, has ended, or rests for long."""
         end = time.monotonic() + LONGEST * 2
-        while _is_alive(pid) and not _engines(pid) and time.monotonic() < end:  # noqa: ASYNC110  # nobody tells
+        while is_alive(pid) and not engines_below(pid) and time.monotonic() < end:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(LOOK / 5)
 
     async def _holder(self) -> str:
@@ -205,23 +201,3 @@ def _kill(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def _engines(pid: int) -> list[int]:
-    """Return the processes of kopia and restic below a process."""
-    return list(_below(pid))
-
-
-def _below(pid: int) -> Iterator[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for child in children:
-            if Path(f"/proc/{child}/comm").read_text().strip() in ("kopia", "restic"):
-                yield int(child)
-            yield from _below(int(child))
-    except OSError:
-        return
