@@ -228,10 +228,10 @@ def flush(path: Path) -> None:
     subprocess.run(["sync", "--file-system", str(path)], check=True)
 
 
-def fill(source: Path, data: str) -> None:
-    """Make the source: one file of random bytes, or many small ones of text; the same every time."""
+def fill(source: Path, data: str, seed: str | int = 1) -> None:
+    """Make the source: one file of random bytes, or many small ones of text; the same every time for each seed."""
     source.mkdir()
-    made = random.Random(1)
+    made = random.Random(seed)
     if data == "big":
         with (source / "big").open("wb") as file:
             for _ in range(BIG >> 24):

@@ -7,6 +7,7 @@ so (`kill -9`), so that no orphan goes on writing into a repository or a volume.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -62,6 +63,8 @@ class Heard(Enum):
 
 Listen = Callable[[str], Heard]
 
+events = logging.getLogger("holdfast.program")
+
 
 class _Starts:
     """How many programs this process has started: a figure for people."""
@@ -99,6 +102,11 @@ class Program:
     @property
     def name(self) -> str:
         return Path(self.argv[0]).name
+
+    @property
+    def command(self) -> str:
+        """Return the program and what it is to do, as far as logs need it."""
+        return " ".join((self.name, *[each for each in self.argv[1:] if not each.startswith("-")][:2]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +216,7 @@ async def started(
     finally:
         try:
             await running.stop()
+            running.tell()
         finally:
             transport.close()
 
@@ -239,7 +248,7 @@ class Running(asyncio.SubprocessProtocol):
         self._open = {1, 2}
         self._exited = asyncio.Event()
         self._changed = asyncio.Event()
-        self._last_news = self._loop.time()
+        self._began = self._last_news = self._loop.time()
         self._deadline = self._last_news + program.limits.total.total_seconds()
         self._broken: Exception | None = None
         self._stopping = False
@@ -290,6 +299,13 @@ class Running(asyncio.SubprocessProtocol):
         if heard is not Heard.NOTHING:
             self._last_news = self._loop.time()
         return heard
+
+    def tell(self) -> None:
+        """Log how long the program ran."""
+        assert self._transport is not None
+        seconds = round(self._loop.time() - self._began, 3)
+        told = {"program": self._program.command, "exit_code": self._transport.get_returncode(), "seconds": seconds}
+        events.info("program.ended", extra=told)
 
     async def stop(self) -> None:
         """Return once no process of the group is left: TERM, a grace, KILL."""
