@@ -77,7 +77,7 @@ class Measured:
 
     work: str
     data: str
-    method: str  # a CopyMethod, or "bare"
+    method: str  # a CopyMethod, "restore" or "bare"
     stages: Mapping[str, float]
     seconds: float
     engine_seconds: float
@@ -236,7 +236,7 @@ def told(found: Sequence[Measured]) -> str:
     for data, work, method in kinds:
         ours = [each for each in found if (each.data, each.work, each.method) == (data, work, method)]
         bare = [each for each in found if (each.data, each.work, each.method) == (data, work, "bare")]
-        lines.append(f"\n{work} {'restore' if work == 'restore' else 'backup'}, {DATA[data]}, {method}")
+        lines.append(f"\n{work if work == 'restore' else f'{work} backup, {method}'}, {DATA[data]}")
         for stage in dict.fromkeys(stage for each in ours for stage in each.stages):
             lines.append(f"  {stage:<36} {spread([each.stages.get(stage, 0) for each in ours])}")
         lines.append(f"  {'total':<36} {spread([each.seconds for each in ours])}")
