@@ -1,5 +1,6 @@
 """Copies of claims by volume snapshot: made step by step for a run, and cleared away when no run needs them."""
 
+import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -41,7 +42,7 @@ SOON: Final = timedelta(milliseconds=500)
 
 
 class Copies:
-    """Knows every copy that exists: no kind of theirs is watched, since a cluster may not have them."""
+    """Knows every copy that exists; their kinds are read afresh, since a cluster may not have them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -70,12 +71,12 @@ class Copies:
         except errors.NotServed:
             return ()
         for item in found:
-            ref, name = self._named(item)
+            ref, name = self.named(item)
             if ref is not None and name.startswith(names.BACKUP):
                 self.note(ref, name)
         return tuple(self._known)
 
-    def _named(self, item: objects.Object) -> tuple[ClaimRef | None, str]:
+    def named(self, item: objects.Object) -> tuple[ClaimRef | None, str]:
         """Return the claim and the copy that an object says it is of.
 
         Labels can be forged: what lies in an app's namespace speaks for that namespace only.
@@ -196,23 +197,23 @@ class Copies:
 
     async def _observe(self, name: str, ref: ClaimRef) -> CopyFacts:
         home = self._world.settings.namespace
-        taken = await self._find(objects.SNAPSHOTS, name, ref.namespace)
-        contents = {
-            item.metadata.name: item
-            for item in await self._world.kube.list(objects.CONTENTS, labels={names.HASH: name})
-            if _is_of(item, ref)
-        }
+        taken, listed, offered, claim = await asyncio.gather(
+            self._find(objects.SNAPSHOTS, name, ref.namespace),
+            self._world.kube.list(objects.CONTENTS, labels={names.HASH: name}),
+            self._find(objects.SNAPSHOTS, name, home),
+            self._find(objects.CLAIMS, name, home),
+        )
+        offered, claim = _of(offered, ref), _of(claim, ref)
+        contents = {item.metadata.name: item for item in listed if _is_bound_in(item, name, (ref.namespace, home))}
         second = contents.pop(name, None)
         first = next(iter(contents.values()), None)
         if first is None and taken is not None:
             # Not marked yet: the snapshot controller names what it makes by the uid.
             first = await self._find(objects.CONTENTS, f"snapcontent-{taken.metadata.uid}")
-        offered = _of(await self._find(objects.SNAPSHOTS, name, home), ref)
-        claim = _of(await self._find(objects.CLAIMS, name, home), ref)
         return CopyFacts(
             taken=_snapshot(taken),
-            first=_content(first),
-            second=_content(second),
+            first=_content(first, ref),
+            second=_content(second, ref),
             offered=_snapshot(offered),
             claim=claim.is_deleting if claim is not None else None,
             volume=await self._volume(name, claim),
@@ -233,6 +234,16 @@ class Copies:
             return None
         retained = found.spec.persistent_volume_reclaim_policy == RETAIN
         return TemporaryVolume(name=found.metadata.name, retained=retained)
+
+
+def _is_bound_in(content: objects.VolumeSnapshotContent, name: str, namespaces: Sequence[str]) -> bool:
+    """Return whether the content is of a VolumeSnapshot of this name there.
+
+    Its annotations do not tell: a driver's sidecar replaces all of them with those that it knew before it took the
+    snapshot, ours among them.
+    """
+    snapshot = content.spec.volume_snapshot_ref
+    return snapshot is not None and snapshot.name == name and snapshot.namespace in namespaces
 
 
 def _is_of(item: objects.Object, ref: ClaimRef) -> bool:
@@ -258,13 +269,13 @@ def _snapshot(item: objects.VolumeSnapshot | None) -> SnapshotFacts | None:
     )
 
 
-def _content(item: objects.VolumeSnapshotContent | None) -> ContentFacts | None:
+def _content(item: objects.VolumeSnapshotContent | None, ref: ClaimRef) -> ContentFacts | None:
     if item is None:
         return None
     return ContentFacts(
         name=item.metadata.name,
         deleting=item.is_deleting,
-        ours=ownership.is_ours(item.labels),
+        ours=ownership.is_ours(item.labels) and _is_of(item, ref),  # else it is marked again
         retained=item.spec.deletion_policy == RETAIN,
         handle=item.status.snapshot_handle if item.status is not None else None,
         driver=item.spec.driver,
