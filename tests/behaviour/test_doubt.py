@@ -13,6 +13,7 @@ from holdfast.engines.directory import Directory
 from holdfast.kube import objects
 from holdfast.model.claim import Identity
 from holdfast.model.snapshot import Flag, RecordedSnapshot
+from holdfast.render import names
 from holdfast.sandbox.faults import Fault, FaultKind
 from tests.support.town import APPS, Town
 
@@ -330,3 +331,11 @@ async def test_a_claim_that_was_decided_before_its_ledger_row_was_there_says_why
 
     await town.until("the reason to be there", says, seconds=20)
     assert town.cluster.faults.struck["late"] == 5
+
+
+async def test_a_reader_whose_token_was_deleted_gets_another_one(town: Town) -> None:
+    namespace = town.settings.namespace
+    await town.remove(objects.SECRETS, names.reader("default"), namespace)
+    await town.claim("fresh")
+    await town.app("fresh", "true")
+    await town.app_ended("fresh")

@@ -54,21 +54,26 @@ class Repositories:
     async def _ensure_reader(self, repository: Repository) -> None:
         namespace = self._world.settings.namespace
         name = names.reader(repository.name)
-        if self._world.informers.secrets.get(namespace, name) is None:
-            with contextlib.suppress(errors.AlreadyExists):
-                await self._world.kube.create(pods.reader_token(namespace, repository.name, tokens.token_hex(32)))
+        token = self._world.informers.secrets.get(namespace, name) or await self._make_token(repository.name)
         secret = self._world.informers.secrets.get(namespace, repository.secret)
         manifest = pods.reader_deployment(namespace, self._world.settings.image, repository)
         # A changed Secret restarts the reader: credentials come by environment.
         version = secret.metadata.resource_version if secret is not None else ""
-        annotations = {names.PREFIX + "secret-version": version}
+        annotations = {names.PREFIX + "secret-version": version, names.PREFIX + "token": token.metadata.uid}
         if (renewed := self._renewed.get(repository.name)) is not None:
             annotations[names.PREFIX + "renewed"] = renewed.isoformat()
-        manifest["spec"]["template"]["metadata"]["annotations"] = annotations
+        manifest["spec"]["template"]["metadata"]["annotations"] |= annotations
         if self._deployed.get(name) != manifest:
             await self._world.kube.apply(manifest)
             self._deployed[name] = manifest
             self._inventories.forget(repository.name)
+
+    async def _make_token(self, repository: str) -> objects.Secret:
+        """Return the Secret that the reader and the operator share; who deletes it gets another one."""
+        namespace = self._world.settings.namespace
+        with contextlib.suppress(errors.AlreadyExists):
+            await self._world.kube.create(pods.reader_token(namespace, repository, tokens.token_hex(32)))
+        return await self._world.kube.get(objects.SECRETS, names.reader(repository), namespace)
 
     def _reader_began(self, repository: str) -> datetime | None:
         """Return when the reader was started, or ordered to start anew; None while it has no pod."""
