@@ -30,7 +30,7 @@ def door(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     install("--by-name", "local-path")
     with store.opened(tmp_path_factory.mktemp("store")) as (server, (way,)):
         where = ("--s3", f"{way.endpoint}/{server.bucket}/backups", "--insecure")
-        apply(holdfast("render", "repository", *where, **server.environment))
+        apply(holdfast("render", "repository", *where, environment=server.environment))
         kubectl("wait", "--for=condition=Ready", "repository/default", "--timeout=110s")
         yield way
     lose_holdfast()

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from tests.e2e.test_cluster import claim, job
 HOME = "holdfast"
 
 
-def holdfast(*arguments: str, **environment: str) -> str:
+def holdfast(*arguments: str, patience_seconds: float = 180, environment: Mapping[str, str] | None = None) -> str:
     """Return what the command line prints; its complaint is the test's."""
-    given = {**os.environ, "KUBECONFIG": str(places.KUBECONFIG), **environment}
+    given = {**os.environ, "KUBECONFIG": str(places.KUBECONFIG), **(environment or {})}
     argv = [sys.executable, "-m", "holdfast", *arguments]
-    done = subprocess.run(argv, env=given, capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run(argv, env=given, capture_output=True, text=True, check=False, timeout=patience_seconds)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -31,9 +31,17 @@ def apply(text: str) -> None:
 
 def install(*rule: str) -> None:
     """Do what a person does: arm the cluster, then start the operator under its own rights and by the same rule."""
-    apply(holdfast("render", "arm", *rule))
-    apply(holdfast("render", "install", "--image", places.HOLDFAST_IMAGE, "--first-backup-after", "1s", *rule))
+    arm(*rule)
+    start_operator(*rule)
     kubectl("rollout", "status", f"--namespace={HOME}", "deployment/holdfast-operator", "--timeout=120s")
+
+
+def arm(*rule: str) -> None:
+    apply(holdfast("render", "arm", *rule))
+
+
+def start_operator(*rule: str) -> None:
+    apply(holdfast("render", "install", "--image", places.HOLDFAST_IMAGE, "--first-backup-after", "1s", *rule))
 
 
 def lose_holdfast() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from holdfast.model.snapshot import Loss
 
 LONG_AGO = 1_262_304_000_123_456_789  # 2010, with nanoseconds
+FORM = r"%P\0%y\0%m\0%U:%G\0%T@\0%s\0%l\0%n\0"  # for find(1), and for parse()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +30,15 @@ class Described:
 
 def manifest(root: Path) -> dict[bytes, Described]:
     """Return every name below `root`, and `root` itself as b"", with what can be told of it."""
-    form = r"%P\0%y\0%m\0%U:%G\0%T@\0%s\0%l\0%n\0"
-    found = subprocess.run(["find", root, "-printf", form], check=True, capture_output=True).stdout
+    found = subprocess.run(["find", root, "-printf", FORM], check=True, capture_output=True).stdout
+    return parse(found, _sums(root))
+
+
+def parse(found: bytes, sums: bytes) -> dict[bytes, Described]:
+    """Return what `find . -printf FORM` and `sha256sum --zero` of the regular files have printed."""
     fields = found.split(b"\0")[:-1]
-    digests = _digests(root)
+    pairs = (line.split(b"  ", 1) for line in sums.split(b"\0")[:-1])
+    digests = {path.removeprefix(b"./"): digest.decode() for digest, path in pairs}
     described = {}
     for start in range(0, len(fields), 8):
         path, kind, mode, owner, modified, size, target, links = fields[start : start + 8]
@@ -50,15 +56,13 @@ def manifest(root: Path) -> dict[bytes, Described]:
     return described
 
 
-def _digests(root: Path) -> Mapping[bytes, str]:
+def _sums(root: Path) -> bytes:
     names = subprocess.run(["find", ".", "-type", "f", "-print0"], check=True, capture_output=True, cwd=root).stdout
     if not names:
-        return {}
-    sums = subprocess.run(
+        return b""
+    return subprocess.run(
         ["xargs", "-0", "sha256sum", "--zero", "--"], check=True, capture_output=True, input=names, cwd=root
     ).stdout
-    pairs = (line.split(b"  ", 1) for line in sums.split(b"\0")[:-1])
-    return {path.removeprefix(b"./"): digest.decode() for digest, path in pairs}
 
 
 def without_times(
