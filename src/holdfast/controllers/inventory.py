@@ -70,7 +70,12 @@ class Inventories:
         """Take a reading soon, even if nobody asks about an identity."""
         state = self._of(repository)
         if state.task is None or state.task.done():
-            state.task = self._tasks.create_task(self._take(repository, state))
+            work = self._take(repository, state)
+            try:
+                state.task = self._tasks.create_task(work)
+            except RuntimeError:  # the operator ends, and its group takes no task any more
+                work.close()
+                raise
 
     def forget(self, repository: str) -> None:
         """Drop what is known of a repository that is no more, or is another one now."""
