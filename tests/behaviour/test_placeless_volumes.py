@@ -53,6 +53,12 @@ async def test_a_directory_of_an_unknown_node_is_not_read_until_its_app_tells_th
     await static(town, disk)
     await town.annotate("data", {"holdfast.dev/backup-now": "1"})
     assert "start the app" in await town.told("data", "NodeNotKnown")
+
+    async def is_failing() -> bool:
+        told = await town.protection("data")
+        return told.get("state") == "Failing" and "start the app" in str(told.get("message"))
+
+    await town.until("its Protection says so", is_failing)
     await town.app("data", "cat f")
     await town.app_ended("data")
     await town.back_up("data")

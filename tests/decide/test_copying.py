@@ -304,14 +304,14 @@ def user(name: str, node: str, *, running: bool = True) -> User:
         ([user("a", "one", running=False)], None, True, "one"),
         ([user("a", "two")], "one", True, "two"),
         ([], "one", True, "one"),
-        ([], None, True, NoWay),
+        ([], None, True, Broken),
     ],
 )
 def test_a_mover_reads_where_the_app_is(
     users: list[User], selected: str | None, placeless: bool, expected: Any
 ) -> None:
     found = copying.seat(builders.claim(selected_node=selected), users, placeless=placeless)
-    assert (found.node if isinstance(found, Seat) else NoWay) == expected
+    assert (found.node if isinstance(found, Seat) else Broken) == expected
 
 
 def test_a_mover_bears_what_its_app_bears_of_the_node() -> None:
@@ -321,6 +321,7 @@ def test_a_mover_bears_what_its_app_bears_of_the_node() -> None:
 
 def test_a_directory_of_no_known_node_is_said_to_need_its_app_or_its_node() -> None:
     found = copying.seat(builders.claim(volume_name="disk", selected_node=None), [], placeless=True)
-    assert isinstance(found, NoWay)
-    assert "disk" in found.detail
-    assert "start the app" in found.detail
+    assert isinstance(found, Broken)
+    assert found.failure.kind is FailureKind.NODE_NOT_KNOWN
+    assert "disk" in found.failure.detail
+    assert "start the app" in found.failure.detail

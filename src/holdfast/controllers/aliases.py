@@ -6,13 +6,13 @@ from holdfast.controllers.world import World, alias_source, used_claims
 from holdfast.decide import copying
 from holdfast.kube import errors, objects, parse
 from holdfast.model.claim import Claim
-from holdfast.model.copying import NoWay, Seat
+from holdfast.model.copying import Broken, Seat
 from holdfast.render import claims
 
 log = logging.getLogger(__name__)
 
 
-async def seat(world: World, claim: Claim, volume: objects.PersistentVolume) -> Seat | NoWay:
+async def seat(world: World, claim: Claim, volume: objects.PersistentVolume) -> Seat | Broken:
     """Return where a mover can read the volume; the pods of the claim's namespace are asked for, never watched."""
     spec = volume.spec
     pods = await world.kube.list(objects.PODS, claim.ref.namespace)

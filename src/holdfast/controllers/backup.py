@@ -30,7 +30,6 @@ SOURCE: Final = "/data"
 SOON: Final = timedelta(seconds=1)
 COPYING: Final = timedelta(milliseconds=500)
 LATER: Final = timedelta(minutes=10)
-UNPLACED: Final = timedelta(minutes=1)  # pods of apps are not watched
 ORPHANED: Final = timedelta(minutes=2)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
 SLOT: Final = names.PREFIX + "slot"
@@ -135,7 +134,6 @@ class Backups:
         way = await self._world.way(claim, plan)
         if volume is None or way is None:
             return SOON
-        seat = Seat(node=None)
         match way:
             case NoWay(reason=reason, detail=detail):
                 status.warning(self._world, claim.ref, reason, detail)
@@ -144,16 +142,19 @@ class Backups:
                 left = await self._copies.clear(claim.ref)
                 if left is not None:
                     return left
-                found = await aliases.seat(self._world, claim, volume)
-                if isinstance(found, NoWay):
-                    status.warning(self._world, claim.ref, found.reason, found.detail)
-                    return UNPLACED
-                seat = found
+                seat = await aliases.seat(self._world, claim, volume)
+                if isinstance(seat, Broken):
+                    return await self._broken(claim, item, due, seat)
                 await aliases.make(self._world, name, claim, volume)
             case BySnapshot():
-                made = await self._copies.make(name, claim, way)
-                if not isinstance(made, Ready):
-                    return await self._await_copy(name, claim, item, due, made)
+                match await self._copies.make(name, claim, way):
+                    case Wait():
+                        await self._remember(item, {"running": name})
+                        return COPYING
+                    case Broken() as broken:
+                        return await self._broken(claim, item, due, broken)
+                    case Ready():
+                        seat = Seat(node=None)
             case _:
                 assert_never(way)
         await self._create_job(name, claim, plan, due, seat, by_snapshot=isinstance(way, BySnapshot))
@@ -173,18 +174,11 @@ class Backups:
         busy = {job.annotations.get(claims.CLAIM, "") for job in runs.active(self._world, "backup")}
         return str(ref) in capacity.admit(waiting, busy | self._copies.claims, self._world.settings.concurrent_backups)
 
-    async def _await_copy(
-        self, name: str, claim: Claim, item: objects.Protection, due: Due, made: Wait | Broken
-    ) -> timedelta:
-        match made:
-            case Wait():
-                await self._remember(item, {"running": name})
-                return COPYING
-            case Broken(failure=failure):
-                retry_at = self._world.now() + retry.after(failure.kind, due.attempt + 1)
-                await self._failed(claim.ref, item, failure, due.attempt, retry_at, due.now_value)
-                return SOON
-        assert_never(made)
+    async def _broken(self, claim: Claim, item: objects.Protection, due: Due, broken: Broken) -> timedelta:
+        failure = broken.failure
+        retry_at = self._world.now() + retry.after(failure.kind, due.attempt + 1)
+        await self._failed(claim.ref, item, failure, due.attempt, retry_at, due.now_value)
+        return SOON
 
     async def _create_job(
         self, name: str, claim: Claim, plan: Plan, due: Due, seat: Seat, *, by_snapshot: bool

@@ -92,7 +92,7 @@ def _by_alias(claim: Claim, source: Source, why: str) -> ByAlias | NoWay:
     return ByAlias(why=why)
 
 
-def seat(claim: Claim, users: Sequence[User], *, placeless: bool) -> Seat | NoWay:
+def seat(claim: Claim, users: Sequence[User], *, placeless: bool) -> Seat | Broken:
     """Return where a mover reads the claim's volume beside the app.
 
     Most storage serves one node at a time, so the mover goes where the app is. `placeless`: the volume is a directory
@@ -107,7 +107,7 @@ def seat(claim: Claim, users: Sequence[User], *, placeless: bool) -> Seat | NoWa
             f"volume {claim.volume_name} is a directory of a node and says not of which (it has no nodeAffinity), "
             "and no pod that uses the claim tells: start the app, or give the volume its node"
         )
-        return NoWay(reason="NodeNotKnown", detail=detail)
+        return Broken(failure=Failure(kind=FailureKind.NODE_NOT_KNOWN, detail=detail))
     return Seat(node=claim.selected_node if placeless else None)
 
 

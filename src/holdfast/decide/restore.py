@@ -143,6 +143,7 @@ def retry_after(why: Doubt | FailureKind) -> timedelta:
             | FailureKind.BAD_RECORD
             | FailureKind.SNAPSHOT_MISSING
             | FailureKind.PATH_MISSING
+            | FailureKind.NODE_NOT_KNOWN
             | FailureKind.NO_VOLUME_SNAPSHOT
             | FailureKind.SOURCE_UNREADABLE
             | FailureKind.REPOSITORY_FULL

@@ -17,6 +17,7 @@ def after(kind: FailureKind, attempt: int) -> timedelta:
             | FailureKind.STORAGE_MISSING
             | FailureKind.PARTIAL_LISTING
             | FailureKind.SNAPSHOT_MISSING
+            | FailureKind.NODE_NOT_KNOWN
             | FailureKind.NO_VOLUME_SNAPSHOT
             | FailureKind.UNKNOWN
         ):

@@ -174,7 +174,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """There will be no copy by this attempt."""
+    """This attempt cannot read the claim."""
 
     failure: Failure
 

@@ -24,6 +24,7 @@ class FailureKind(StrEnum):
     LOCKED = "Locked"
     SNAPSHOT_MISSING = "SnapshotMissing"
     PATH_MISSING = "PathMissing"  # no such path in the snapshot
+    NODE_NOT_KNOWN = "NodeNotKnown"  # the volume is a directory of a node, and nothing says of which
     NO_VOLUME_SNAPSHOT = "NoVolumeSnapshot"  # the cluster made no VolumeSnapshot to read
     SOURCE_UNREADABLE = "SourceUnreadable"  # the volume's root itself
     REPOSITORY_FULL = "RepositoryFull"

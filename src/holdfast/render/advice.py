@@ -87,6 +87,8 @@ def _failure(why: FailureKind) -> str:
             return "`holdfast snapshots` lists those that are there."
         case FailureKind.PATH_MISSING:
             return "`holdfast ls` shows what is there."
+        case FailureKind.NODE_NOT_KNOWN:
+            return "Start the app, or give the volume a nodeAffinity."
         case FailureKind.NO_VOLUME_SNAPSHOT:
             return "Look at the CSI driver and its snapshotter; `holdfast.dev/copy-method: Direct` does without them."
         case FailureKind.SOURCE_UNREADABLE:
