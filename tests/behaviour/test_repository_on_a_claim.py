@@ -40,3 +40,13 @@ async def test_a_path_that_is_not_in_the_claim_is_missing_storage(town: Town) ->
         return found["message"] if found.get("reason") == "StorageMissing" else None
 
     assert "/repository" not in await town.until("the missing path is told", told)
+
+
+async def test_a_claim_that_is_not_there_is_named(town: Town) -> None:
+    await town.write_repository("on-a-claim", storage=HOME)
+
+    async def told() -> bool:
+        found = await town.condition("on-a-claim")
+        return found.get("reason") == "ReaderDown" and "store" in found["message"]
+
+    await town.until("the missing claim is named", told)

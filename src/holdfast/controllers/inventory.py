@@ -11,6 +11,7 @@ from holdfast.controllers.world import World
 from holdfast.engines.protocol import EngineFailure
 from holdfast.engines.remote import RemoteReader
 from holdfast.kube.objects import Key, Pod
+from holdfast.kube.pods import obstacle
 from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.evidence import Inventory
 from holdfast.model.failure import Failure, FailureKind
@@ -134,15 +135,8 @@ class Inventories:
         return max((pod.metadata.creation_timestamp for pod in pods_there), default=None)
 
     def _why_down(self, repository: str) -> str:
-        for pod in self._world.informers.pods.by("hash", names.digest(repository)):
-            status = pod.status
-            for container in (status.container_statuses if status else None) or ():
-                waiting = container.state.waiting if container.state else None
-                if waiting is not None and waiting.message:
-                    return f"the repository's reader does not run: {waiting.message}"
-            if status is not None and status.message:
-                return f"the repository's reader does not run: {status.message}"
-        return "the repository's reader is not running yet"
+        why = obstacle(self._world.informers.pods.by("hash", names.digest(repository)))
+        return f"the repository's reader does not run: {why}" if why else "the repository's reader is not running yet"
 
 
 class Questions:

@@ -12,6 +12,8 @@ def obstacle(pods: Iterable[objects.Pod]) -> str | None:
             waiting = status.state.waiting if status.state else None
             if waiting is not None and waiting.reason:
                 return f"{waiting.reason}: {waiting.message or ''}".rstrip(": ")
+        if pod.status is not None and pod.status.message:
+            return pod.status.message
         for each in (pod.status.conditions if pod.status else None) or ():
             if each.status == "False" and each.message:
                 return each.message
