@@ -15,14 +15,19 @@ pytestmark = pytest.mark.anyio
 READ = "cat f 2>/dev/null || echo empty"
 
 
-async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(town: Town) -> None:
+async def caught_filling(town: Town) -> int:
+    """Bring a claim's data back, and stop the mover where it is; return its process id."""
     await town.claim("data")
     await town.run("data", "echo treasure > f")
     await town.back_up("data")
     await town.remove(objects.CLAIMS, "data")
     await town.claim("data")
     await town.app("data", READ)
-    mover = await town.caught("fill-")
+    return await town.caught("fill-")
+
+
+async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(town: Town) -> None:
+    mover = await caught_filling(town)
     await town.stop()
     os.kill(mover, signal.SIGCONT)
     namespace = town.settings.namespace
@@ -59,13 +64,7 @@ async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(
 
 
 async def test_a_job_goes_with_the_volume_that_it_was_made_to_fill(town: Town) -> None:
-    await town.claim("data")
-    await town.run("data", "echo treasure > f")
-    await town.back_up("data")
-    await town.remove(objects.CLAIMS, "data")
-    await town.claim("data")
-    await town.app("data", READ)
-    mover = await town.caught("fill-")
+    mover = await caught_filling(town)
     await town.stop()  # what was created last by an operator that is killed has nobody else to look after it
     os.kill(mover, signal.SIGKILL)
     (prime,) = await town.kube.list(objects.CLAIMS, town.settings.namespace)

@@ -36,6 +36,12 @@ def python(
     )
 
 
+def test_a_log_names_what_a_program_is_to_do_and_none_of_its_settings() -> None:
+    argv = ("/bin/restic", "-o", "s3.region=eu", "--repo=/r", "backup", "--json", "/data")
+    program = Program(argv=argv, environment={}, directory=Path("/"), limits=Limits(total=MINUTE, inactivity=MINUTE))
+    assert program.command == "restic backup /data"
+
+
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -10,7 +10,8 @@ import pytest
 
 from holdfast.kube.client import Kube
 from tests.cluster import places
-from tests.cluster.kubectl import kubectl
+from tests.cluster.kubectl import ask, kubectl
+from tests.e2e.town import App
 
 DEFAULT: Final = "snapshot.storage.kubernetes.io/is-default-class"
 
@@ -38,6 +39,15 @@ def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[str]
     kubectl("label", "namespace", name, f"test={request.node.name.replace('[', '-').replace(']', '')[:63].strip('-_')}")
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def app(kubeconfig: Path) -> Iterator[App]:
+    """Return a namespace with apps of the test's own; it has gone before the next test begins."""
+    made = App(f"app-{os.urandom(3).hex()}")
+    made.create()
+    yield made
+    ask("delete", "namespace", made.name, "--timeout=120s")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """An installer that times out and begins again: what was begun for its claim is carried on, and nothing twice."""
 
 import json
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import processes
-from tests.cluster.kubectl import ask, kubectl
+from tests.cluster.kubectl import kubectl
 from tests.e2e import store
 from tests.e2e.store import Door
 from tests.e2e.test_cluster import job
@@ -34,14 +33,6 @@ def door(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         kubectl("wait", "--for=condition=Ready", "repository/default", "--timeout=110s")
         yield way
     lose_holdfast()
-
-
-@pytest.fixture
-def app() -> Iterator[App]:
-    made = App(f"app-{os.urandom(3).hex()}")
-    made.create()
-    yield made
-    ask("delete", "namespace", made.name, "--timeout=120s")
 
 
 def of_fills(kind: str, reason: str) -> list[dict[str, Any]]:

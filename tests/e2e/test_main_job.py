@@ -1,13 +1,12 @@
 """The main job in a real cluster: one label, everything lost, the data back before the app starts."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from holdfast.model.repository import EngineKind
-from tests.cluster.kubectl import ask, kubectl
+from tests.cluster.kubectl import kubectl
 from tests.e2e.town import App, apply, holdfast, install, lose_holdfast
 from tests.support import trees
 
@@ -22,14 +21,6 @@ def cluster(kubeconfig: Path) -> Iterator[None]:
     install()
     yield
     lose_holdfast()
-
-
-@pytest.fixture
-def app() -> Iterator[App]:
-    made = App(f"app-{os.urandom(3).hex()}")
-    made.create()
-    yield made
-    ask("delete", "namespace", made.name, "--timeout=120s")
 
 
 @REAL

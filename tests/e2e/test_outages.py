@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from tests.cluster import processes
-from tests.cluster.kubectl import ask, kubectl
+from tests.cluster.kubectl import kubectl
 from tests.e2e import store
 from tests.e2e.store import Door
 from tests.e2e.test_cluster import job
@@ -159,14 +159,6 @@ def site(kubeconfig: Path, tmp_path: Path) -> Iterator[Site]:
         yield made
         made.unmount(check=False)
     lose_holdfast()
-
-
-@pytest.fixture
-def app() -> Iterator[App]:
-    made = App(f"app-{os.urandom(3).hex()}")
-    made.create()
-    yield made
-    ask("delete", "namespace", made.name, "--timeout=120s")
 
 
 def claim(app: App, name: str, repository: str) -> None:

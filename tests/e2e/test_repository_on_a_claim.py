@@ -1,13 +1,12 @@
 """A repository in the volume of a claim: reader and movers mount it, and the data comes back from it."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.kubectl import ask, kubectl
+from tests.cluster.kubectl import kubectl
 from tests.e2e.test_cluster import claim
 from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast
 
@@ -17,16 +16,13 @@ LABELS = {"backup": "manual"}
 
 
 @pytest.fixture
-def app(kubeconfig: Path) -> Iterator[App]:
+def cluster(kubeconfig: Path) -> Iterator[None]:
     install()
-    made = App(f"app-{os.urandom(3).hex()}")
-    made.create()
-    yield made
-    ask("delete", "namespace", made.name, "--timeout=120s")
+    yield
     lose_holdfast()
 
 
-def test_a_claim_is_restored_from_a_repository_in_another_claim(app: App) -> None:
+def test_a_claim_is_restored_from_a_repository_in_another_claim(cluster: None, app: App) -> None:
     store = claim("backups")
     store["metadata"] |= {"namespace": HOME, "labels": LABELS}
     apply(json.dumps(store))

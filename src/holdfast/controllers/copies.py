@@ -42,7 +42,7 @@ SOON: Final = timedelta(milliseconds=500)
 
 
 class Copies:
-    """Knows every copy that exists; their kinds are read afresh, since a cluster may not have them."""
+    """Knows every copy that exists: no kind of theirs is watched, since a cluster may not have them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -71,12 +71,12 @@ class Copies:
         except errors.NotServed:
             return ()
         for item in found:
-            ref, name = self.named(item)
+            ref, name = self._named(item)
             if ref is not None and name.startswith(names.BACKUP):
                 self.note(ref, name)
         return tuple(self._known)
 
-    def named(self, item: objects.Object) -> tuple[ClaimRef | None, str]:
+    def _named(self, item: objects.Object) -> tuple[ClaimRef | None, str]:
         """Return the claim and the copy that an object says it is of.
 
         Labels can be forged: what lies in an app's namespace speaks for that namespace only.

@@ -106,7 +106,8 @@ class Program:
     @property
     def command(self) -> str:
         """Return the program and what it is to do, as far as logs need it."""
-        return " ".join((self.name, *[each for each in self.argv[1:] if not each.startswith("-")][:2]))
+        words = [each for each in self.argv[1:] if not each.startswith("-") and "=" not in each]
+        return " ".join((self.name, *words[:2]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,6 @@ PASSWORD_KEYS: Final[Mapping[EngineKind, str]] = {
 }
 S3_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SESSION_KEY: Final = "AWS_SESSION_TOKEN"
-# Owners and modes are read and written as root with only these (proven with both engines).
 MOVER: Final = "mover"  # its container
 # A mesh's proxy would come between operator and reader, and outlive the run that it was added to.
 ALONE: Final[Mapping[str, str]] = {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
@@ -37,6 +36,7 @@ UNDISTURBED: Final[Mapping[str, str]] = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
 }
+# Owners and modes are read and written as root with only these (proven with both engines).
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP")
 
 
