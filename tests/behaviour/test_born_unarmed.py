@@ -21,11 +21,11 @@ READ = "cat f 2>/dev/null || echo empty"
 @contextmanager
 def without_policies(town: Town) -> Iterator[None]:
     """Let claims be created as in a cluster that is not armed yet."""
-    admit, town.cluster.store.admit = town.cluster.store.admit, None
+    admit, town.sandbox.store.admit = town.sandbox.store.admit, None
     try:
         yield
     finally:
-        town.cluster.store.admit = admit
+        town.sandbox.store.admit = admit
 
 
 async def born_unarmed(town: Town, claim: str = "data") -> str:

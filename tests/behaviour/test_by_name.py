@@ -12,7 +12,7 @@ import pytest
 from holdfast.kube import objects
 from holdfast.sandbox.faults import Fault, FaultKind
 from tests.support.fills import given_and_unfinished, lose_slowly, policy
-from tests.support.town import APPS, SETTINGS, Town, founded
+from tests.support.town import APPS, SETTINGS, Opener, Town, founded
 
 pytestmark = pytest.mark.anyio
 
@@ -23,8 +23,9 @@ WRITE = "echo treasure > f"
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    async with founded(tmp_path, settings=replace(SETTINGS, by_name=(CLASS, IMMEDIATE))) as found:
+async def town(tmp_path: Path, opener: Opener) -> AsyncIterator[Town]:
+    settings = replace(SETTINGS, by_name=(CLASS, IMMEDIATE))
+    async with founded(tmp_path, settings=settings, opener=opener) as found:
         hurry = asyncio.create_task(resync_soon(found))
         yield found
         hurry.cancel()
@@ -115,11 +116,11 @@ async def test_a_deleted_claim_takes_its_volume_and_directory_along(town: Town) 
     await claim(town, "data")
     await town.run("data", WRITE)
     await town.settled()
-    assert len(list(town.cluster.volumes.iterdir())) == 1
+    assert len(list(town.sandbox.volumes.iterdir())) == 1
     await town.remove(objects.CLAIMS, "data")
 
     async def gone() -> bool:
-        return not await volumes(town) and not list(town.cluster.volumes.iterdir())
+        return not await volumes(town) and not list(town.sandbox.volumes.iterdir())
 
     await town.until("volume and directory are gone", gone)
 
@@ -207,11 +208,10 @@ async def test_two_claims_of_one_pod_are_placed_by_one_choice(town: Town) -> Non
     for name in ("left", "right"):
         await claim(town, name)
     mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("left", "right")]
-    container = {"name": "app", "image": "debian", "command": ["sh", "-ec", "ls left right"], "volumeMounts": mounts}
+    container = {"name": "app", "image": town.image, "command": ["sh", "-ec", "ls left right"], "volumeMounts": mounts}
     used = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in ("left", "right")]
     spec: dict[str, Any] = {"restartPolicy": "Never", "containers": [container], "volumes": used}
-    meta = {"name": "both", "namespace": APPS}
-    await town.kube.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    await town.create_pod("both", spec)
     await town.app_ended("both")
     for name in ("left", "right"):
         assert (await town.restore(name))["reason"] == "StartedEmpty"
@@ -237,7 +237,7 @@ async def test_a_volume_that_a_claim_of_earlier_left_is_kept_under_another_name(
     await settled_in(town, ["holdfast.apps.data", kept])
     found = await town.find(objects.VOLUMES, kept, None)
     assert (found.status.phase, found.spec.persistent_volume_reclaim_policy) == ("Released", "Retain")
-    held = [each.read_text() for each in town.cluster.volumes.glob("*/data/f")]
+    held = [each.read_text() for each in town.sandbox.volumes.glob("*/data/f")]
     assert held == ["treasure\n"]
 
 

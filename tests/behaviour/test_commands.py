@@ -273,7 +273,7 @@ async def test_a_cluster_that_is_gone_ends_with_4(desk: Desk, tmp_path: Path) ->
 
 async def test_a_token_that_is_not_known_ends_with_4(desk: Desk, tmp_path: Path) -> None:
     config = json.loads(desk.town.cluster.kubeconfig.read_text())
-    config["clusters"][0]["cluster"]["server"] = desk.town.cluster.url
+    config["clusters"][0]["cluster"]["server"] = desk.town.sandbox.url
     config["users"][0]["user"]["token"] = "wrong"
     (tmp_path / "config").write_text(json.dumps(config))
     answer = await desk.run("snapshots", "apps/data", "--kubeconfig", str(tmp_path / "config"))

@@ -94,7 +94,7 @@ async def test_a_claim_that_asks_for_another_history_too_late_keeps_what_it_was_
 async def test_a_volume_that_is_made_for_a_helper_that_has_gone_is_deleted(town: Town) -> None:
     ours, theirs = f"fill-{'0' * 20}", "backups"
     for name in (ours, theirs):
-        path = town.cluster.directory / "volumes" / name / "data"
+        path = town.sandbox.volumes / name / "data"
         path.mkdir(parents=True)
         await town.kube.create(
             {

@@ -79,7 +79,8 @@ def local_path_settings() -> str:
 
 def _sidecar(program: str, driver_name: str, *flags: str) -> tuple[str, ...]:
     address = f"--csi-address={places.driver_socket(driver_name)}"
-    return (str(places.PROGRAMS / program), f"--kubeconfig={places.KUBECONFIG}", address, *flags)
+    # A volume of gigabytes from a snapshot is a copy of them.
+    return (str(places.PROGRAMS / program), f"--kubeconfig={places.KUBECONFIG}", address, "--timeout=60s", *flags)
 
 
 def _short(driver_name: str) -> str:

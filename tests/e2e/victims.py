@@ -40,11 +40,14 @@ async def until(what: str, look: Callable[[], Awaitable[T | None]]) -> T:
 async def pids(kube: Kube, component: str, job: str | None = None) -> Sequence[int]:
     """Return the processes of Holdfast in the pods of a component, or of one mover's Job."""
     found = await kube.list(objects.PODS, HOME, labels={names.COMPONENT: component})
-    marks = [
-        f"pod{pod.metadata.uid}"
-        for pod in found
-        if job is None or pod.labels.get("batch.kubernetes.io/job-name") == job
-    ]
+    return in_pods(
+        pod.metadata.uid for pod in found if job is None or pod.labels.get("batch.kubernetes.io/job-name") == job
+    )
+
+
+def in_pods(uids: Iterable[str]) -> Sequence[int]:
+    """Return the processes of Holdfast in pods."""
+    marks = [f"pod{uid}" for uid in uids]
     return [pid for pid in _holdfasts() if any(mark in _read(pid, "cgroup").decode() for mark in marks)]
 
 

@@ -124,7 +124,7 @@ class Besieged(Town):
             lines.append(f"job {job.key}: {job.annotations} {job.status}")
         for pod in await self.kube.list(objects.PODS):
             lines.append(f"pod {pod.key}: {pod.status}")
-            log = self.cluster.directory / "pods" / pod.metadata.uid / "log"
+            log = self.sandbox.directory / "pods" / pod.metadata.uid / "log"
             if log.exists():
                 lines += ["    " + line for line in log.read_text(errors="replace").splitlines()[-150:]]
         return "\n".join(lines)

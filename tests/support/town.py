@@ -1,4 +1,4 @@
-"""A sandbox with the operator in it, as behaviour tests use it: what people write, and what they see."""
+"""A cluster with the operator in it, as behaviour tests use it: what people write, and what they see."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from holdfast.assemble import laptop
 from holdfast.controllers import operator
@@ -19,13 +19,16 @@ from holdfast.kube.client import Kube
 from holdfast.kube.objects import Kind
 from holdfast.model.settings import Settings
 from holdfast.sandbox.cluster import Cluster
+from holdfast.sandbox.faults import Faults
 from tests.support.programs import path_with_tools
 
 T = TypeVar("T")
 
 APPS = "apps"
+IMAGE = "debian"  # pods of the sandbox run on this machine whatever their image is
 PASSWORD_KEYS = {"kopia": "KOPIA_PASSWORD", "restic": "RESTIC_PASSWORD", "memory": "HOLDFAST_PASSWORD"}
 SETTINGS = Settings(first_backup_after=timedelta(0))
+AT_ONCE = {"terminationGracePeriodSeconds": 0}
 
 
 class MovableClock:
@@ -47,24 +50,71 @@ class MovableClock:
         self._ahead += by
 
 
+class AnyCluster(Protocol):
+    """A sandbox, or a real cluster."""
+
+    @property
+    def kubeconfig(self) -> Path: ...
+
+    @property
+    def faults(self) -> Faults:
+        """What happens to the operator's requests."""
+
+    def pod_pid(self, namespace: str, name: str) -> int | None: ...
+
+    def lose_everything(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a town stands on: a cluster, and how one works in it."""
+
+    cluster: AnyCluster
+    settings: Settings
+    as_operator: Callable[[], Kube]  # connects with the operator's own rights, where there are rights
+    image: str  # of apps, which need a shell
+
+
+Opener = Callable[[Path, Settings, MovableClock], contextlib.AbstractAsyncContextManager[Ground]]
+
+
+@contextlib.asynccontextmanager
+async def on_sandbox(directory: Path, settings: Settings, clock: MovableClock) -> AsyncIterator[Ground]:
+    """Yield a sandbox, which has no rights and lets the operator do what people may."""
+    cluster = laptop.sandbox(
+        directory / "cluster", replace(settings), environment={"PATH": path_with_tools()}, now=clock.now
+    )
+    async with cluster:
+        connect = lambda: Kube.connect(cluster.kubeconfig)  # noqa: E731
+        yield Ground(cluster=cluster, settings=settings, as_operator=connect, image=IMAGE)
+
+
 @dataclass(kw_only=True)
 class Town:
     """One cluster, one repository directory, one operator in this process (its movers and readers are not)."""
 
     directory: Path
     engine: str
-    cluster: Cluster
+    cluster: AnyCluster
     kube: Kube
     clock: MovableClock
     settings: Settings = SETTINGS
     storage: Mapping[str, Any] | None = None  # None: the directory of this town
     keys: Mapping[str, str] = field(default_factory=dict)  # the storage's
+    as_operator: Callable[[], Kube] | None = None
+    image: str = IMAGE
     operator: Operator | None = None
     _life: asyncio.Task[None] | None = field(default=None)
 
     @property
     def repository(self) -> Path:
         return self.directory / "repository"
+
+    @property
+    def sandbox(self) -> Cluster:
+        """Return the cluster, of a test that needs what only the sandbox has."""
+        assert isinstance(self.cluster, Cluster)
+        return self.cluster
 
     # The operator
 
@@ -81,8 +131,13 @@ class Town:
         self.operator = await begun
 
     async def _live(self, begun: "asyncio.Future[Operator]") -> None:
-        async with asyncio.TaskGroup() as tasks:
-            begun.set_result(await operator.control(self.kube, self.settings, self.clock, tasks))
+        assert self.as_operator is not None
+        kube = self.as_operator()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                begun.set_result(await operator.control(kube, self.settings, self.clock, tasks))
+        finally:
+            await kube.aclose()
 
     async def stop(self) -> None:
         """Stop the operator wherever it is."""
@@ -170,22 +225,35 @@ class Town:
         """Create a pod that runs a shell script in the claim's volume, once it may start."""
         container = {
             "name": "app",
-            "image": "debian",
+            "image": self.image,
             "command": ["sh", "-ec", f"cd data\n{script}"],
             "volumeMounts": [{"name": "data", "mountPath": "/data"}],
         }
-        await self.kube.create(
+        await self.create_pod(
+            name or claim,
             {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": name or claim, "namespace": namespace},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "containers": [container],
-                    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
-                },
-            }
+                "restartPolicy": "Never",
+                "containers": [container],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
+            },
+            namespace,
         )
+
+    async def create_pod(self, name: str, spec: Mapping[str, Any], namespace: str = APPS) -> None:
+        """Create a pod, as soon as its namespace lets pods in."""
+        meta = {"name": name, "namespace": namespace}
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {**AT_ONCE, **spec}}
+
+        async def is_let_in() -> bool:
+            try:
+                await self.kube.create(made)
+            except errors.Forbidden as error:
+                if "serviceaccount" not in error.message:
+                    raise
+                return False
+            return True
+
+        await self.until(f"namespace {namespace} has its service account", is_let_in)
 
     async def run(self, claim: str, script: str, *, name: str | None = None, namespace: str = APPS) -> str:
         """Run a script in the claim's volume, wait for its end and return what it printed."""
@@ -346,24 +414,24 @@ async def founded(
     settings: Settings = SETTINGS,
     storage: Mapping[str, Any] | None = None,
     keys: Mapping[str, str] | None = None,
+    opener: Opener = on_sandbox,
 ) -> AsyncIterator[Town]:
     """Yield a town whose repository is ready."""
     (directory / "repository").mkdir()
     clock = MovableClock()
-    cluster = laptop.sandbox(
-        directory / "cluster", replace(settings), environment={"PATH": path_with_tools()}, now=clock.now
-    )
-    async with cluster:
-        kube = Kube.connect(cluster.kubeconfig)
+    async with opener(directory, settings, clock) as ground:
+        kube = Kube.connect(ground.cluster.kubeconfig, trust_env=False)
         town = Town(
             directory=directory,
             engine=engine,
-            cluster=cluster,
+            cluster=ground.cluster,
             kube=kube,
             clock=clock,
-            settings=settings,
+            settings=ground.settings,
             storage=storage,
             keys=keys or {},
+            as_operator=ground.as_operator,
+            image=ground.image,
         )
         try:
             await town.furnish()
