@@ -13,7 +13,7 @@ from holdfast.model.settings import Settings
 from tests.support import arming
 from tests.support.arming import CREATES, UPDATES, Case, Update
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.sandbox("tests/e2e/test_arming.py tries the same cases")]
 
 SETTINGS = replace(Settings(), namespace=arming.OWN, by_name=arming.RULE.by_name)
 

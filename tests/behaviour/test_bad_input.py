@@ -405,6 +405,7 @@ async def test_a_full_repository_fails_a_backup_and_harms_no_other(town: Town) -
 
 
 @ROOT
+@pytest.mark.sandbox("volumes of the test drivers have no size of their own")
 async def test_a_volume_that_is_too_small_is_said_and_filled_once_there_is_room(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "head -c 3000000 /dev/urandom > large; echo treasure > f")

@@ -1,7 +1,5 @@
 """A claim that was created before the policies were there: flagged, not backed up, and its way back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,23 +16,13 @@ SLEEP = "echo new > f; sleep 1000"
 READ = "cat f 2>/dev/null || echo empty"
 
 
-@contextmanager
-def without_policies(town: Town) -> Iterator[None]:
-    """Let claims be created as in a cluster that is not armed yet."""
-    admit, town.sandbox.store.admit = town.sandbox.store.admit, None
-    try:
-        yield
-    finally:
-        town.sandbox.store.admit = admit
-
-
 async def born_unarmed(town: Town, claim: str = "data") -> str:
     """Create a claim that has a history while nothing holds it; return the snapshot that it missed."""
     await town.claim(claim)
     await town.run(claim, "echo treasure > f")
     snapshot = await town.back_up(claim)
     await town.remove(objects.CLAIMS, claim)
-    with without_policies(town):
+    with town.unarmed():
         await town.claim(claim)
     assert await town.run(claim, READ) == "empty"
     return snapshot
@@ -80,7 +68,7 @@ async def test_a_person_may_accept_the_new_data(town: Town) -> None:
 
 
 async def test_a_claim_without_history_is_backed_up_as_it_is(town: Town) -> None:
-    with without_policies(town):
+    with town.unarmed():
         await town.claim("data")
     await town.run("data", "echo treasure > f")
     await town.back_up("data")
@@ -194,7 +182,7 @@ async def test_a_claim_in_use_is_never_deleted(town: Town, desk: Desk) -> None:
 
 
 async def test_a_claim_without_backups_is_never_deleted(town: Town, desk: Desk) -> None:
-    with without_policies(town):
+    with town.unarmed():
         await town.claim("data")
     await town.run("data", "echo treasure > f")
     before = await uid(town)
@@ -218,7 +206,7 @@ async def test_a_claim_is_never_deleted_while_nobody_can_tell(town: Town, desk: 
 async def test_it_is_held_even_where_no_policy_is(town: Town, desk: Desk) -> None:
     await born_unarmed(town)
     await state(town, "BornUnarmed")
-    with without_policies(town):
+    with town.unarmed():
         done = await desk.run("rearm", "apps/data", "--yes")
         assert done.code == ExitCode.OK, done.err + done.out
     assert "The policies do not hold this claim" in done.out

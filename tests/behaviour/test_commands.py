@@ -19,7 +19,7 @@ from holdfast.kube import objects
 from holdfast.model.settings import Settings
 from tests.support.town import APPS, MovableClock, Town
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.sandbox("its operator is a process of the sandbox")]
 
 SETTINGS = Settings(first_backup_after=timedelta(0))
 

@@ -8,7 +8,10 @@ from holdfast.kube import objects
 from holdfast.kube.objects import VolumeSnapshot
 from tests.support.town import APPS, Town
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.sandbox("tests/e2e/test_snapshot_movers.py does it with a real driver"),
+]
 
 GROUP = "snapshot.storage.k8s.io"
 DRIVER = "csi.example"

@@ -56,6 +56,7 @@ async def healed(town: Town, content: str = "treasure") -> None:
     assert ("without their owners" in told) is (os.geteuid() != 0)
 
 
+@pytest.mark.sandbox("a pod keeps a directory that is renamed on its host")
 async def test_a_missing_directory_is_waited_for(town: Town) -> None:
     await lost(town)
     await town.ready()
@@ -84,6 +85,7 @@ async def test_a_directory_that_is_missing_from_the_start_is_named(town: Town) -
     await healed(town)
 
 
+@pytest.mark.sandbox("a pod keeps a directory that is renamed on its host")
 async def test_an_empty_mount_is_not_taken_for_a_new_repository(town: Town) -> None:
     await lost(town)
     identifier = (
@@ -106,6 +108,7 @@ async def test_an_empty_mount_is_not_taken_for_a_new_repository(town: Town) -> N
     await healed(town)
 
 
+@pytest.mark.sandbox("a pod keeps a directory that is renamed on its host")
 async def test_a_reader_that_began_before_its_directory_was_mounted_is_started_anew(town: Town) -> None:
     await lost(town)
     away = town.repository.rename(town.directory / "away")

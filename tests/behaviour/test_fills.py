@@ -91,6 +91,7 @@ async def test_a_claim_that_asks_for_another_history_too_late_keeps_what_it_was_
     await town.back_up("data")
 
 
+@pytest.mark.sandbox("no provisioner of the cluster has made its volumes")
 async def test_a_volume_that_is_made_for_a_helper_that_has_gone_is_deleted(town: Town) -> None:
     ours, theirs = f"fill-{'0' * 20}", "backups"
     for name in (ours, theirs):

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import json
 import ssl
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from holdfast.render import admission, install
 from holdfast.render.repository import to_yaml
 from holdfast.sandbox.faults import Fault, FaultKind, Faults
 from holdfast.sandbox.store.messages import Request
-from tests.cluster import places
+from tests.cluster import places, processes
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e import victims
 from tests.e2e.town import HOME, apply
@@ -32,7 +32,7 @@ CLASSES: Final = {
     "ignores-sources": ("rancher.io/local-path", "WaitForFirstConsumer"),
 }
 CLUSTERS_OWN: Final = ("default", "kube-node-lease", "kube-public", "kube-system", "local-path-storage")
-SECONDS: Final = 60.0
+PATIENCE: Final = timedelta(seconds=60)
 
 
 @dataclass(kw_only=True)
@@ -50,10 +50,18 @@ class RealCluster:
             kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
             apply(json.dumps({**kind, "provisioner": provisioner, "volumeBindingMode": mode}))
         apply(to_yaml(admission.manifests(self.settings.rule)))
-        deadline = time.monotonic() + SECONDS
-        while not all(self._holds(each) for each in CLASSES):
-            assert time.monotonic() < deadline, "the policies do not hold"
-            time.sleep(0.2)
+        processes.until(lambda: all(self._holds(each) for each in CLASSES), within=PATIENCE, what="the policies")
+
+    @contextlib.contextmanager
+    def unarmed(self) -> Iterator[None]:
+        """Take the policies away meanwhile."""
+        for manifest in admission.policies(self.settings.rule):
+            kubectl("delete", f"{manifest['kind']}/{manifest['metadata']['name']}")
+        processes.until(lambda: not any(map(self._holds, CLASSES)), within=PATIENCE, what="the end of the policies")
+        try:
+            yield
+        finally:
+            self.arm()
 
     def _holds(self, storage_class: str) -> bool:
         claim = {
@@ -97,18 +105,20 @@ class RealCluster:
             kubectl("delete", "namespace", *lost, "--timeout=100s")
         for kind in ("protections", "restores", "repositories"):
             kubectl("delete", f"{kind}.holdfast.dev", "--all", "--all-namespaces", "--timeout=60s")
-        deadline = time.monotonic() + SECONDS
-        while left := self._volumes():
-            for name in left:  # whatever was to become of it
-                patch = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
-                ask("patch", f"pv/{name}", "--type=merge", f"--patch={json.dumps(patch)}")
-            if time.monotonic() > deadline - SECONDS / 2:  # nobody made it, so nobody deletes it
-                ask("delete", "pv", *left, "--wait=false")
-            assert time.monotonic() < deadline, left
-            time.sleep(0.5)
+        processes.until(_has_no_volumes, within=PATIENCE, what="the end of all volumes")
 
-    def _volumes(self) -> Sequence[str]:
-        return kubectl("get", "persistentvolumes", "--output=jsonpath={.items[*].metadata.name}").split()
+
+def _has_no_volumes() -> bool:
+    """Say whether all volumes have gone; those that no provisioner has made are deleted, and none is kept."""
+    found = json.loads(kubectl("get", "persistentvolumes", "--output=json"))["items"]
+    for each in found:
+        name = each["metadata"]["name"]
+        if "pv.kubernetes.io/provisioned-by" not in each["metadata"].get("annotations", {}):
+            ask("delete", f"pv/{name}", "--wait=false")
+        elif each["spec"]["persistentVolumeReclaimPolicy"] != "Delete":
+            patch = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+            ask("patch", f"pv/{name}", "--type=merge", f"--patch={json.dumps(patch)}")
+    return not found
 
 
 @contextlib.asynccontextmanager
@@ -118,7 +128,13 @@ async def on_cluster(directory: Path, settings: Settings, clock: MovableClock) -
     await asyncio.to_thread(found.arm)
     await asyncio.to_thread(found.lose_everything)
     try:
-        yield Ground(cluster=found, settings=found.settings, as_operator=found.connect, image=places.TOOLBOX_IMAGE)
+        yield Ground(
+            cluster=found,
+            settings=found.settings,
+            as_operator=found.connect,
+            image=places.TOOLBOX_IMAGE,
+            unarmed=found.unarmed,
+        )
     finally:
         await asyncio.to_thread(found.lose_everything)
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,6 +73,7 @@ class Ground:
     settings: Settings
     as_operator: Callable[[], Kube]  # connects with the operator's own rights, where there are rights
     image: str  # of apps, which need a shell
+    unarmed: Callable[[], contextlib.AbstractContextManager[None]]  # the cluster before its policies were there
 
 
 Opener = Callable[[Path, Settings, MovableClock], contextlib.AbstractAsyncContextManager[Ground]]
@@ -86,7 +87,17 @@ async def on_sandbox(directory: Path, settings: Settings, clock: MovableClock) -
     )
     async with cluster:
         connect = lambda: Kube.connect(cluster.kubeconfig)  # noqa: E731
-        yield Ground(cluster=cluster, settings=settings, as_operator=connect, image=IMAGE)
+        unarmed = lambda: without_admission(cluster)  # noqa: E731
+        yield Ground(cluster=cluster, settings=settings, as_operator=connect, image=IMAGE, unarmed=unarmed)
+
+
+@contextlib.contextmanager
+def without_admission(cluster: Cluster) -> Iterator[None]:
+    admit, cluster.store.admit = cluster.store.admit, None
+    try:
+        yield
+    finally:
+        cluster.store.admit = admit
 
 
 @dataclass(kw_only=True)
@@ -102,6 +113,7 @@ class Town:
     storage: Mapping[str, Any] | None = None  # None: the directory of this town
     keys: Mapping[str, str] = field(default_factory=dict)  # the storage's
     as_operator: Callable[[], Kube] | None = None
+    before_policies: Callable[[], contextlib.AbstractContextManager[None]] | None = None
     image: str = IMAGE
     operator: Operator | None = None
     _life: asyncio.Task[None] | None = field(default=None)
@@ -145,6 +157,11 @@ class Town:
             self._life.cancel()
             await asyncio.gather(self._life, return_exceptions=True)
             self._life = self.operator = None
+
+    def unarmed(self) -> contextlib.AbstractContextManager[None]:
+        """Let claims be created as in a cluster that is not armed yet."""
+        assert self.before_policies is not None
+        return self.before_policies()
 
     async def lose_everything(self) -> None:
         """Lose the cluster; a new one stands in its place, with the same Repository and a new operator."""
@@ -431,6 +448,7 @@ async def founded(
             storage=storage,
             keys=keys or {},
             as_operator=ground.as_operator,
+            before_policies=ground.unarmed,
             image=ground.image,
         )
         try:

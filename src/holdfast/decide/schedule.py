@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -21,6 +22,7 @@ ALIASES: Final = {
     "@monthly": "H H H * *",
 }
 FIELDS: Final = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 28), ("month", 1, 12), ("day of week", 0, 6))
+Number = Callable[[str], int]  # what a claim's H stands for in a field, before it is brought into its range
 HASHED: Final = re.compile(r"H(?:\((\d+)-(\d+)\))?(?:/(\d+))?")
 
 
@@ -66,9 +68,12 @@ def interval(tier: Tier, cron: str | None, identity: str, now: datetime) -> time
 
 
 def fault(cron: str) -> str | None:
-    """Return what is wrong with a cron text, and what to write instead; None when it can be used."""
+    """Return what is wrong with a cron text, and what to write instead; None when any claim can use it."""
+    months = FIELDS[3][2]
     try:
-        _next(cron, "any/claim", EPOCH)
+        for number in range(months):  # a day that not every month has may never come, for the claims of some H
+            zone, fields = _resolve(cron, _always(number))
+            next(CronSim(fields, EPOCH.astimezone(zone)))
     except (CronSimError, ValueError, KeyError, StopIteration) as error:
         reason = str(error) or "it never comes due"
         return f"{cron!r} is no schedule ({reason}); write five fields such as 'H 3 * * *'"
@@ -80,17 +85,25 @@ def _hash(identity: str, purpose: str) -> int:
 
 
 def _next(cron: str, identity: str, now: datetime) -> datetime:
-    zone, fields = _resolve(cron, identity)
+    zone, fields = _resolve(cron, _of(identity))
     return next(CronSim(fields, now.astimezone(zone))).astimezone(UTC)
 
 
 def _previous(cron: str, identity: str, now: datetime) -> datetime:
-    zone, fields = _resolve(cron, identity)
+    zone, fields = _resolve(cron, _of(identity))
     # cronsim looks strictly before its start; a moment that is due exactly now counts as due.
     return next(CronSim(fields, (now + timedelta(seconds=1)).astimezone(zone), reverse=True)).astimezone(UTC)
 
 
-def _resolve(cron: str, identity: str) -> tuple[ZoneInfo, str]:
+def _of(identity: str) -> Number:
+    return lambda field: _hash(identity, field)
+
+
+def _always(number: int) -> Number:
+    return lambda _: number
+
+
+def _resolve(cron: str, number: Number) -> tuple[ZoneInfo, str]:
     zone, text = ZoneInfo("UTC"), cron.strip()
     if text.startswith("CRON_TZ="):
         name, _, text = text.removeprefix("CRON_TZ=").partition(" ")
@@ -98,7 +111,7 @@ def _resolve(cron: str, identity: str) -> tuple[ZoneInfo, str]:
     fields = ALIASES.get(text.lower(), text).split()
     if len(fields) != len(FIELDS):
         raise ValueError(f"{len(fields)} fields instead of five")
-    hashed = [_hashed(field, *FIELDS[index], identity) for index, field in enumerate(fields)]
+    hashed = [_hashed(field, *FIELDS[index], number) for index, field in enumerate(fields)]
     return zone, " ".join(hashed)
 
 
@@ -109,7 +122,7 @@ def _zone(name: str) -> ZoneInfo:
         raise ValueError(f"{name!r} is no time zone") from error
 
 
-def _hashed(field: str, name: str, lowest: int, highest: int, identity: str) -> str:
+def _hashed(field: str, name: str, lowest: int, highest: int, number: Number) -> str:
     def resolve(match: re.Match[str]) -> str:
         low = int(match[1]) if match[1] else lowest
         high = int(match[2]) if match[2] else highest
@@ -117,8 +130,8 @@ def _hashed(field: str, name: str, lowest: int, highest: int, identity: str) -> 
         if low > high or (match[3] and not 0 < step <= high - low + 1):
             raise ValueError(f"{match[0]} does not fit the {name}")
         if not step:
-            return str(low + _hash(identity, name) % (high - low + 1))
-        return f"{low + _hash(identity, name) % step}-{high}/{step}"
+            return str(low + number(name) % (high - low + 1))
+        return f"{low + number(name) % step}-{high}/{step}"
 
     # Only a whole list item is ours: the H of THU or MARCH is not.
     return ",".join(HASHED.sub(resolve, item) if HASHED.fullmatch(item) else item for item in field.split(","))
