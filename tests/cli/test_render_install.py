@@ -12,7 +12,13 @@ INSTALL = ("render", "install", "--image", "registry.example/holdfast:1", "--sta
 
 def rendered(*more: str) -> dict[str, Any]:
     text = run(*INSTALL, "--holdfast-namespace", "storage", *more).stdout
-    return {each["kind"]: each for each in yaml.safe_load_all(text)}
+    return {each["kind"]: each for each in yaml.safe_load_all(text) if not aggregated(each)}
+
+
+def aggregated(item: dict[str, Any]) -> set[str]:
+    """Return the cluster's own roles that the object adds to."""
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    return {key.removeprefix(prefix) for key in item["metadata"].get("labels", {}) if key.startswith(prefix)}
 
 
 def rights(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
@@ -52,6 +58,18 @@ def test_rights_on_secrets_and_pods_end_at_the_own_namespace() -> None:
     assert items["Role"]["metadata"]["namespace"] == items["RoleBinding"]["metadata"]["namespace"] == "storage"
     assert SECRETS in rights(items["Role"])
     assert items["RoleBinding"]["subjects"] == items["ClusterRoleBinding"]["subjects"]
+
+
+def test_who_works_in_a_namespace_reads_why_its_claims_wait_and_may_ask_for_restores() -> None:
+    added: dict[str, dict[tuple[str, str], set[str]]] = {}
+    for each in yaml.safe_load_all(run(*INSTALL).stdout):
+        for role in aggregated(each):
+            for what, verbs in rights(each).items():
+                added.setdefault(role, {}).setdefault(what, set()).update(verbs)
+    read, write = {"get", "list", "watch"}, {"create", "patch", "update", "delete"}
+    protections, restores = ("holdfast.dev", "protections"), ("holdfast.dev", "restores")
+    assert added.pop("view") == {protections: read, restores: read}
+    assert added == {role: {protections: read, restores: read | write} for role in ("edit", "admin")}
 
 
 def test_the_operator_is_not_root_and_gets_the_settings_that_differ() -> None:

@@ -29,6 +29,11 @@ EVERYWHERE: Final = (
 )
 # Only where classes are held by name: the pod that uses such a claim says on which node its volume can be.
 WHERE_BY_NAME: Final = (("", ("pods",), ("watch",)),)
+# What people of a namespace get with the cluster's own roles. Whose history a Restore may name is not theirs to say.
+PEOPLE: Final = {
+    "view": (("view", "edit", "admin"), ("protections", "restores"), _WATCH),
+    "edit": (("edit", "admin"), ("restores",), ("create", "patch", "update", "delete")),
+}
 AT_HOME: Final = (
     ("", ("persistentvolumeclaims",), ("create", "patch", "delete")),
     ("", ("secrets",), (*_WATCH, "create", "delete")),
@@ -41,7 +46,7 @@ AT_HOME: Final = (
 
 def manifests(settings: Settings) -> tuple[dict[str, Any], ...]:
     """Return all that runs the operator, in the order in which it can be created."""
-    return (namespace(settings), *rights(settings), deployment(settings))
+    return (namespace(settings), *rights(settings), *peoples_rights(), deployment(settings))
 
 
 def namespace(settings: Settings) -> dict[str, Any]:
@@ -59,6 +64,21 @@ def rights(settings: Settings) -> tuple[dict[str, Any], ...]:
         _rbac("ClusterRoleBinding", None, {"roleRef": _role("ClusterRole"), "subjects": account}),
         _rbac("Role", home, {"rules": _rules(AT_HOME)}),
         _rbac("RoleBinding", home, {"roleRef": _role("Role"), "subjects": account}),
+    )
+
+
+def peoples_rights() -> tuple[dict[str, Any], ...]:
+    """Return the roles that the cluster adds to its own `view`, `edit` and `admin`."""
+    return tuple(
+        {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "ClusterRole",
+            "metadata": names.metadata(
+                f"holdfast-{name}", None, "people", labels={f"{_RBAC}/aggregate-to-{role}": "true" for role in roles}
+            ),
+            "rules": _rules((("holdfast.dev", resources, verbs),)),
+        }
+        for name, (roles, resources, verbs) in PEOPLE.items()
     )
 
 

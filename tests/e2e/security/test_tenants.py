@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.programs, pytest.mark.timeout(300)]
 
 LABELS = {"backup": "manual"}
 EDITOR = "editor"  # has the role `edit`, and nothing else
-TRUSTED = "trusted"  # was given more: Restores and VolumeSnapshots in its own namespace
-MORE = ("--verb=*", "--resource=restores.holdfast.dev,volumesnapshots.snapshot.storage.k8s.io")
+TRUSTED = "trusted"  # was given more: VolumeSnapshots in its own namespace
+MORE = ("--verb=*", "--resource=volumesnapshots.snapshot.storage.k8s.io")
 TREASURE = os.urandom(8).hex()
 NOT_GRANTED = "a cluster administrator must add {from: %s, to: %s} to spec.grants of Repository default"
 
@@ -80,7 +80,7 @@ class Tenant(App):
     def restore(self, name: str, **spec: str) -> None:
         """Create a Restore and a claim that names it."""
         made = {"apiVersion": "holdfast.dev/v1alpha1", "kind": "Restore", "metadata": {"name": name}, "spec": spec}
-        self.apply(made, who=TRUSTED)
+        self.apply(made)
         self.apply(claim(name, dataSourceRef={"apiGroup": "holdfast.dev", "kind": "Restore", "name": name}))
 
     def say(self, command: str) -> str:
@@ -220,7 +220,7 @@ def test_the_role_edit_leads_neither_to_our_objects_nor_into_our_namespace(tenan
     forged = json.dumps({"status": {"plan": {"identity": f"{victim.name}/data"}}})
     reader = kubectl("get", "pods", ours, "--selector=app.kubernetes.io/component=reader", "--output=name").split()[0]
     attempts = (
-        ("create", here, "--filename=-"),
+        ("delete", here, "protection/writer"),
         ("patch", here, "protection/writer", "--subresource=status", "--type=merge", f"--patch={forged}"),
         ("patch", "repository/default", "--type=merge", '--patch={"spec":{"grants":[]}}'),
         ("get", "secrets", ours),
@@ -230,11 +230,21 @@ def test_the_role_edit_leads_neither_to_our_objects_nor_into_our_namespace(tenan
         ("get", "volumesnapshotcontents"),
         ("patch", f"pv/{victim.kept}", "--type=merge", '--patch={"spec":{"claimRef":null}}'),
     )
-    restore = {"apiVersion": "holdfast.dev/v1alpha1", "kind": "Restore", "metadata": {"name": "r"}, "spec": {}}
     for attempt in attempts:
-        answer = tenant.ask(*attempt, text=json.dumps(restore))
+        answer = tenant.ask(*attempt)
         assert answer.returncode == 1, attempt
         assert "forbidden" in answer.stderr, (attempt, answer.stderr)
+
+
+def test_the_role_view_reads_why_a_claim_waits_and_changes_nothing(tenant: Tenant, victim: Victim) -> None:
+    here = f"--namespace={tenant.name}"
+    kubectl("create", "serviceaccount", "viewer", here)
+    kubectl("create", "rolebinding", "viewer", here, "--clusterrole=view", f"--serviceaccount={tenant.name}:viewer")
+    seen = tenant.ask("get", "protections,restores", here, "--output=json", who="viewer")
+    assert seen.returncode == 0, seen.stderr
+    assert {each["kind"] for each in json.loads(seen.stdout)["items"]} == {"Protection", "Restore"}
+    for attempt in (("delete", "restores", "--all"), ("delete", "protections", "--all")):
+        assert "forbidden" in tenant.ask(*attempt, here, who="viewer").stderr, attempt
 
 
 def test_a_reader_answers_nobody_without_its_token(tenant: Tenant) -> None:
