@@ -2,13 +2,15 @@
 
 import os
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from holdfast.kube import objects
 from holdfast.sandbox.actors.provisioner import DIRECTORY
 from tests.support.fills import given_and_unfinished, lose_slowly, policy
-from tests.support.town import APPS, Town
+from tests.support.town import APPS, SETTINGS, Opener, Town, founded
 
 pytestmark = pytest.mark.anyio
 
@@ -89,6 +91,19 @@ async def test_a_claim_that_asks_for_another_history_too_late_keeps_what_it_was_
     assert await policy(town, volume) == "Delete"
     assert (await town.restore("data"))["phase"] == "Done"
     await town.back_up("data")
+
+
+@pytest.mark.parametrize("storage_class", ["standard", "ignores-sources"])
+async def test_a_claim_whose_repository_goes_at_the_last_moment_keeps_what_it_was_given(
+    tmp_path: Path, opener: Opener, storage_class: str
+) -> None:
+    async with founded(tmp_path, settings=replace(SETTINGS, by_name=("ignores-sources",)), opener=opener) as town:
+        volume = await given_and_unfinished(town, storage_class=storage_class)
+        await town.remove(objects.REPOSITORIES, "default", None)  # type: ignore[arg-type]
+        await town.start()
+        await town.settled()
+        assert await policy(town, volume) == "Delete"
+        assert (await town.restore("data"))["phase"] == "Done"
 
 
 @pytest.mark.sandbox("no provisioner of the cluster has made its volumes")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from holdfast.controllers import clearing, offer, place, runs, status
+from holdfast.controllers import clearing, offer, place, runs, status, telling
 from holdfast.controllers.world import World
 from holdfast.decide import admission, capacity
 from holdfast.kube import errors, objects, parse
@@ -24,10 +24,7 @@ from holdfast.model.population import (
     wanted_snapshot,
 )
 from holdfast.model.repository import Repository
-from holdfast.model.request import AUTO
 from holdfast.model.run import Restored, RunResult
-from holdfast.model.snapshot import Snapshot
-from holdfast.model.verdict import Restore, Verdict
 from holdfast.model.workorder import Restore as RestoreWork
 from holdfast.model.workorder import WorkOrder
 from holdfast.render import claims, names, pods, sentences
@@ -80,8 +77,7 @@ class Fill:
     @property
     def is_handed_over(self) -> bool:
         """Return whether the filled volume is this claim's: it is too late for another."""
-        given = self.offered or self.volume
-        return given is not None and given.spec.claim_ref is not None and given.spec.claim_ref.uid == self.claim.uid
+        return is_for(self.claim, self.offered or self.volume)
 
     @property
     def offered(self) -> objects.PersistentVolume | None:
@@ -163,7 +159,7 @@ class Fill:
         if not await self._still_asks():
             return
         status.normal(self.world, self.claim.ref, *sentences.verdict(step.verdict))
-        await self.tell("Preparing", "Preparing", "making the volume", chosen(step.verdict))
+        await self.tell("Preparing", "Preparing", "making the volume", telling.chosen(step.verdict))
         try:
             await self.world.kube.create(manifest)
         except errors.AlreadyExists:
@@ -258,39 +254,8 @@ class Fill:
         await offer.set_aside(self.world, self.claim, step.volume)
 
     async def finish(self) -> None:
-        """The claim is bound to our volume: say so, then give the volume its policy back, then clear the helpers.
-
-        The prime goes last: it is what leads back here after a crash.
-        """
-        given = self.offered or self.volume
-        if self.prime is None or given is None:
-            return
-        snapshot = self.prime.annotations.get(claims.SNAPSHOT)
-        empty = snapshot == claims.EMPTY
-        known = status.section(status.protection(self.world, self.claim.ref), "restore")
-        if known.get("claimUID") != self.claim.uid or known.get("phase") != "Done":
-            owners_kept = claims.OWNERS_LEFT_OUT not in self.prime.annotations
-            reason, message = sentences.done(None if empty else snapshot, owners_kept=owners_kept)
-            now = status.text(self.world.now())
-            await self.tell("Done", reason, message, {"finished": now, "startedEmpty": now if empty else None})
-            status.normal(self.world, self.claim.ref, reason, f"The claim is bound: {message}")
-            await self._remember(known)
-        if given is self.offered and self.volume is not None:  # retained: only the first object goes
-            meta = self.volume.metadata
-            await self.world.kube.delete(objects.VOLUMES, meta.name, uid=meta.uid)
-        await offer.settle(self.world, given)
-        await clearing.clear(self.world, self.prime, None)
-
-    async def _remember(self, known: Mapping[str, Any]) -> None:
-        """A new cluster remembers nothing: what was restored is the last backup that it knows of."""
-        item = status.protection(self.world, self.claim.ref)
-        content = self.prime.annotations.get(claims.CONTENT) if self.prime is not None else None
-        if content is None or status.memory(item).last_id is not None:
-            return
-        files, _, size = content.partition(",")
-        memory = {"lastID": known.get("snapshot"), "lastTime": known.get("snapshotTime")}
-        changes = {"backup": memory | {"files": int(files), "bytes": int(size)}}
-        await status.write(self.world, objects.PROTECTIONS, item, changes)
+        if self.prime is not None:
+            await telling.finish(self.world, self.claim, self.prime, self.volume, self.offered)
 
     async def taken(self, step: Taken) -> None:
         detail = f"bound to volume {step.volume} by somebody else while it was being filled; that volume is kept"
@@ -309,7 +274,21 @@ class Fill:
         return now.uid == self.claim.uid and now.phase is ClaimPhase.PENDING and not now.deleting
 
     async def tell(self, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:
-        await tell(self.world, self.claim, phase, reason, message, more)
+        await telling.tell(self.world, self.claim, phase, reason, message, more)
+
+
+Volume = objects.PersistentVolume | None
+
+
+def given(world: World, claim: Claim, prime: objects.PersistentVolumeClaim) -> tuple[Volume, Volume]:
+    """Return a prime's volume, and its second object under the name that the claim waits for."""
+    volume = world.informers.volumes.get("", prime.spec.volume_name or "")
+    named = world.informers.volumes.get("", claim.volume_name or "") if admission.is_held_by_name(claim) else None
+    return volume, offer.standing(claim, prime, named)
+
+
+def is_for(claim: Claim, volume: Volume) -> bool:
+    return volume is not None and volume.spec.claim_ref is not None and volume.spec.claim_ref.uid == claim.uid
 
 
 def filled(result: RunResult) -> Mapping[str, str | None]:
@@ -320,30 +299,3 @@ def filled(result: RunResult) -> Mapping[str, str | None]:
 
 def _is_owned(job: objects.Job, prime: objects.PersistentVolumeClaim) -> bool:
     return any(each.uid == prime.metadata.uid for each in job.metadata.owner_references or ())
-
-
-async def tell(world: World, claim: Claim, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:
-    """Write how far a claim's data is: on its Protection, and on the Restore that it names."""
-    changes = {"phase": phase, "reason": reason, "message": message, "claimUID": claim.uid}
-    if (name := admission.request_name(claim)) != AUTO:
-        item = world.informers.restores.get(claim.ref.namespace, name)
-        brief = {"phase": phase, "reason": reason, "message": message, "claim": claim.ref.name}
-        await status.write(world, objects.RESTORES, item, brief)
-    ended = {"finished": None, "startedEmpty": None}
-    protected = status.protection(world, claim.ref)
-    await status.write(world, objects.PROTECTIONS, protected, {"restore": changes | ended | dict(more)})
-
-
-def chosen(verdict: Verdict) -> Mapping[str, Any]:
-    """Return the status fields that name the snapshot of a verdict and those it passed over."""
-    if not isinstance(verdict, Restore):
-        return {"snapshot": None, "snapshotTime": None, "skipped": []}
-    return {
-        "snapshot": verdict.snapshot.id,
-        "snapshotTime": status.text(verdict.snapshot.time),
-        "skipped": [_skipped(each) for each in verdict.skipped],
-    }
-
-
-def _skipped(snapshot: Snapshot) -> str:
-    return f"{snapshot.id} of {status.text(snapshot.time)}: {', '.join(sorted(snapshot.flags))}"

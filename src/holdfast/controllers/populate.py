@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, assert_never
 
-from holdfast.controllers import clearing, fill, place, status
+from holdfast.controllers import clearing, fill, place, status, telling
 from holdfast.controllers.fill import Fill
 from holdfast.controllers.inventory import Inventories, Questions
 from holdfast.controllers.world import World
@@ -68,6 +68,7 @@ class Populate:
         order = self._order(claim)
         if isinstance(order, NoPlan):
             if claim.phase is not ClaimPhase.PENDING:
+                await self._end_bound(claim)
                 return None
             return await self._wait(claim, Waiting(reason=order.why.value, detail=order.detail, retry_after=LATER))
         found = Fill.of(self._world, claim, order.repository, order.identity, intent.describe(order.mode))
@@ -201,9 +202,18 @@ class Populate:
         if step.alarm:
             status.warning(self._world, claim.ref, step.reason, f"Waiting: {step.detail}")
         working = "Restoring" if step.reason == Pause.MOVER else "Preparing"
-        more = fill.chosen(verdict) if verdict is not None else {}
-        await fill.tell(self._world, claim, "Waiting" if step.alarm else working, step.reason, step.detail, more)
+        more = telling.chosen(verdict) if verdict is not None else {}
+        await telling.tell(self._world, claim, "Waiting" if step.alarm else working, step.reason, step.detail, more)
         return step.retry_after
+
+    async def _end_bound(self, claim: Claim) -> None:
+        """End the fills of a claim that has its volume, where nobody can say any more what was asked for."""
+        for prime in clearing.abandoned(self._world, claim.ref):
+            volume, offered = fill.given(self._world, claim, prime)
+            if fill.is_for(claim, offered or volume):
+                await telling.finish(self._world, claim, prime, volume, offered)
+            else:
+                await clearing.clear_abandoned(self._world, prime)
 
     async def _clear_abandoned(self, ref: ClaimRef) -> timedelta | None:
         """Keep a fill whose claim is gone for the next claim of the identity, for a while."""

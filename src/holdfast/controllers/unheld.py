@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final, assert_never
 
-from holdfast.controllers import fill, status
+from holdfast.controllers import status, telling
 from holdfast.controllers.inventory import Inventories, Questions
 from holdfast.controllers.world import World
 from holdfast.decide import backup, unheld
@@ -40,7 +40,7 @@ class Unheld:
         if told is None or told.reason != BORN_UNARMED or not backup.is_standing(told, status.memory(item)):
             return None
         if not _is_asked(self._world, claim, plan):
-            await fill.tell(self._world, claim, NOT_HELD, NOT_HELD, "nothing is to be restored", {})
+            await telling.tell(self._world, claim, NOT_HELD, NOT_HELD, "nothing is to be restored", {})
             return None
         status.warning(self._world, ref, BORN_UNARMED, told.detail)
         return REMIND
@@ -57,12 +57,12 @@ class Unheld:
                 return LATER  # the Repository says what is wrong with it
             case unheld.Nothing():
                 message = "it was bound without Holdfast, and there was nothing to restore"
-                await fill.tell(self._world, claim, NOT_HELD, NOT_HELD, message, {})
+                await telling.tell(self._world, claim, NOT_HELD, NOT_HELD, message, {})
                 return None
             case unheld.Missed() as missed:
                 message = sentences.missed(claim, missed.count, missed.newest, missed.time)
                 more = {"finished": status.text(self._world.now())}
-                await fill.tell(self._world, claim, BORN_UNARMED, BORN_UNARMED, message, more)
+                await telling.tell(self._world, claim, BORN_UNARMED, BORN_UNARMED, message, more)
                 status.warning(self._world, claim.ref, BORN_UNARMED, message)
                 return REMIND
             case other:
