@@ -3,11 +3,10 @@
 from typing import Final
 
 from tests.cluster import places
-from tests.cluster.kubectl import kubectl
+from tests.cluster.kubectl import ask, kubectl
 from tests.cluster.trouble import ClusterError
-from tests.e2e.town import HOME, until
+from tests.e2e.town import HOME, OURS, until
 
-OURS: Final = "--selector=app.kubernetes.io/managed-by=holdfast"
 KINDS: Final = ("volumesnapshots", "jobs", "persistentvolumeclaims", "secrets")
 
 
@@ -22,6 +21,17 @@ def remains() -> set[str]:
     of_apps = f".items[?(@.spec.claimRef.namespace!='{HOME}')].spec.csi.volumeHandle"
     known = kubectl("get", "persistentvolumes", f"--output=jsonpath={{{of_apps}}}").split()
     return {*found, *(each for each in in_drivers() if each.rpartition("/")[2] not in known)}
+
+
+def picture() -> str:
+    """Return what there is of Holdfast, for a person who has to find out why something did not happen."""
+    kinds = "pods,jobs,persistentvolumeclaims,persistentvolumes,volumesnapshots,volumesnapshotcontents"
+    parts = [
+        ask("get", kinds, "--all-namespaces", "--output=wide").stdout,
+        ask("get", "volumesnapshots,protections,repositories", "--all-namespaces", "--output=yaml").stdout,
+        ask("logs", f"--namespace={HOME}", "deployment/holdfast-operator", "--tail=60").stdout,
+    ]
+    return "\n".join(parts)
 
 
 def in_drivers() -> set[str]:

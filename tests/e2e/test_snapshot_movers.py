@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.kubectl import ask, kubectl
-from tests.e2e.remains import OURS, remains, wait_for_no_more_than
+from tests.e2e.remains import remains, wait_for_no_more_than
 from tests.e2e.test_cluster import job
-from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast, until
+from tests.e2e.town import HOME, OURS, App, apply, holdfast, install, lose_holdfast, until
 from tests.support import trees
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(400)]

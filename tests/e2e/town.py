@@ -14,6 +14,7 @@ from tests.cluster.kubectl import ask, kubectl
 from tests.e2e.test_cluster import claim, job
 
 HOME = "holdfast"
+OURS = "--selector=app.kubernetes.io/managed-by=holdfast"
 
 
 def holdfast(*arguments: str, patience_seconds: float = 180, environment: Mapping[str, str] | None = None) -> str:
@@ -46,10 +47,14 @@ def start_operator(*rule: str) -> None:
 
 def lose_holdfast() -> None:
     """Remove every trace of Holdfast from the cluster."""
+    ask("delete", "deployments,jobs", "--all", f"--namespace={HOME}", "--wait=false")
+    ask("delete", "pods", "--all", f"--namespace={HOME}", "--grace-period=1")  # nobody there has anything to save
     for kind in ("protections", "restores", "repositories"):
         ask("delete", f"{kind}.holdfast.dev", "--all", "--all-namespaces", "--timeout=60s")
     ask("delete", "namespace", HOME, "--timeout=120s")
-    ask("delete", "customresourcedefinitions", "--selector=app.kubernetes.io/managed-by=holdfast", "--timeout=60s")
+    ask("delete", "customresourcedefinitions", OURS, "--timeout=60s")
+    for kind in ("mutating", "validating"):
+        ask("delete", f"{kind}admissionpolicybindings,{kind}admissionpolicies", OURS)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:

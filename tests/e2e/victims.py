@@ -15,6 +15,7 @@ from holdfast.model.claim import ClaimRef
 from holdfast.render import claims, names
 from tests.cluster import processes
 from tests.cluster.kubectl import ask, kubectl
+from tests.e2e.remains import picture
 from tests.e2e.town import HOME
 from tests.support.killing import age_leases, engines_below, is_alive
 
@@ -33,7 +34,7 @@ async def until(what: str, look: Callable[[], Awaitable[T | None]]) -> T:
         with contextlib.suppress(errors.KubeError):
             if found := await look():
                 return found
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain: {what}\n{picture()}"
         await asyncio.sleep(LOOK)
 
 
