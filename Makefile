@@ -12,7 +12,7 @@ WITH_PROGRAMS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lock docs clean setup-demo setup-python \
-	setup-cluster cluster cluster-down e2e behaviour bench-cluster
+	setup-cluster cluster cluster-down e2e e2e-long behaviour bench-cluster
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -63,8 +63,11 @@ cluster-down: ## take that cluster away, also one that crashed
 	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m tests.cluster down
 
 e2e: setup-cluster ## the end-to-end tests in such a cluster, which is taken away afterwards
-	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest $(ARGS) tests/e2e
+	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest -m 'not long' $(ARGS) tests/e2e
 	@$(BIN)/python -m tests.cluster run $(BIN)/python -m tests.cluster.crash
+
+e2e-long: setup-cluster ## those that are too long for every change: outages, kills, leaks, drift, the other disasters
+	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest -m long $(ARGS) tests/e2e
 
 behaviour: setup-cluster ## the behaviour tests of the sandbox, in such a cluster (TESTS=tests/behaviour/test_fills.py)
 	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest $(ARGS) $(or $(filter-out tests,$(TESTS)),tests/behaviour)

@@ -15,6 +15,8 @@ from holdfast.kube import objects
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Identity
 from holdfast.model.snapshot import RecordedSnapshot
+from holdfast.sandbox.faults import Fault, FaultKind
+from holdfast.sandbox.store.history import Change
 from tests.support.town import APPS, Town
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +105,34 @@ async def test_each_new_value_of_backup_now_runs_once(town: Town) -> None:
         return not [each for each in await town.kube.list(objects.VOLUMES) if each.metadata.name.startswith("backup-")]
 
     await town.until("no alias of the volume is left", cleared)
+
+
+@pytest.mark.sandbox("its watches are made late, and every write to it is seen")
+async def test_a_run_that_was_counted_is_not_begun_again_while_the_ledger_is_seen_late(town: Town) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.stop()
+    late = Fault(kind=FaultKind.DELAY, method="WATCH", path="*/protections", seconds=2, count=None)
+    town.cluster.faults.add("late", late)
+    begun: list[str] = []
+
+    def note(change: Change) -> None:
+        if change.new is not None and change.old is None and change.new["kind"] == "Job":
+            begun.append(change.new["metadata"]["name"])
+
+    town.sandbox.store.listeners.add(note)
+    await town.start()
+    snapshot = await town.back_up("data")
+
+    async def seen() -> bool:
+        assert town.operator is not None
+        known = town.operator.world.informers.protections.get(APPS, "data")
+        return known is not None and ((known.status or {}).get("backup") or {}).get("lastID") == snapshot
+
+    await town.until("the operator sees what it wrote", seen)
+    await looked(town)
+    await town.settled()
+    assert len(begun) == 1
 
 
 async def test_a_killed_mover_is_followed_by_another(town: Town) -> None:

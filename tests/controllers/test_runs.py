@@ -13,11 +13,13 @@ from tests.builders import at
 META = {"name": "run", "namespace": "holdfast", "uid": "u", "resourceVersion": "1"}
 
 
-def facts(*containers: dict[str, Any]) -> JobState:
+def facts(*containers: dict[str, Any], of: str = "u") -> JobState:
+    """Return what is read of a Job whose uid is "u" and a pod of the Job whose uid is `of`."""
     meta = META | {"creationTimestamp": at(0).isoformat()}
     job = msgspec.convert({"metadata": meta}, objects.Job, strict=False)
     status = {"phase": "Running", "containerStatuses": list(containers)}
-    pod = msgspec.convert({"metadata": meta, "spec": {}, "status": status}, objects.Pod, strict=False)
+    owned = meta | {"ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "run", "uid": of}]}
+    pod = msgspec.convert({"metadata": owned, "spec": {}, "status": status}, objects.Pod, strict=False)
     return runs.read(job, [pod], timedelta(minutes=5), at(0)).state
 
 
@@ -27,6 +29,10 @@ def ended(name: str) -> dict[str, Any]:
 
 def test_a_proxy_that_ends_before_the_mover_ends_no_run() -> None:
     assert facts(ended("proxy"), {"name": "mover"}) is JobState.RUNNING
+
+
+def test_the_pod_of_an_earlier_job_of_this_name_ends_no_run() -> None:
+    assert facts(ended("mover"), of="earlier") is JobState.RUNNING
 
 
 def test_a_run_has_ended_when_its_mover_has_though_a_proxy_lives() -> None:

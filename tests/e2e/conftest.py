@@ -10,8 +10,8 @@ import pytest
 
 from holdfast.kube.client import Kube
 from tests.cluster import places
-from tests.cluster.kubectl import ask, kubectl
-from tests.e2e.town import App
+from tests.cluster.kubectl import kubectl
+from tests.e2e.town import App, end_namespace
 
 DEFAULT: Final = "snapshot.storage.kubernetes.io/is-default-class"
 
@@ -47,7 +47,7 @@ def app(kubeconfig: Path) -> Iterator[App]:
     made = App(f"app-{os.urandom(3).hex()}")
     made.create()
     yield made
-    ask("delete", "namespace", made.name, "--timeout=120s")
+    end_namespace(made.name)
 
 
 @pytest.fixture

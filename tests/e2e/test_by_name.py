@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import nodes
-from tests.cluster.kubectl import ask, kubectl
+from tests.cluster.kubectl import kubectl
 from tests.e2e import town
 from tests.e2e.test_cluster import claim, job
-from tests.e2e.town import HOME, App, apply, holdfast, lose_holdfast
+from tests.e2e.town import HOME, App, apply, end_namespace, holdfast, lose_holdfast
 from tests.support import trees
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(230)]
@@ -53,7 +53,7 @@ def app() -> Iterator[Town]:
     made = Town(f"app-{os.urandom(3).hex()}")
     made.create()
     yield made
-    ask("delete", "namespace", made.name, "--timeout=120s")
+    end_namespace(made.name)
 
 
 @pytest.fixture
@@ -122,6 +122,7 @@ def test_what_was_lost_is_back_before_the_app_starts(cluster: None, app: Town, r
     assert volumes() <= before_all
 
 
+@pytest.mark.long
 def test_claims_of_one_pod_are_filled_where_it_runs_and_what_was_kept_stays(
     cluster: None, app: Town, repository: str
 ) -> None:
@@ -158,6 +159,7 @@ def test_claims_of_one_pod_are_filled_where_it_runs_and_what_was_kept_stays(
     assert not directory.exists()
 
 
+@pytest.mark.long
 def test_a_driver_that_would_look_at_the_source_is_served_as_well(cluster: None, app: Town, repository: str) -> None:
     before_all = volumes(IMMEDIATE)
     apply(repository)

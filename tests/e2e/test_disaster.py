@@ -19,7 +19,7 @@ import yaml
 
 from holdfast.model.repository import EngineKind
 from tests.cluster import processes
-from tests.cluster.kubectl import ask, kubectl
+from tests.cluster.kubectl import kubectl
 from tests.e2e import disaster, shop, town
 from tests.e2e.disaster import Saved
 from tests.e2e.shop import CLAIMS, DATABASE, HERE, NEWCOMER, Shop
@@ -72,7 +72,7 @@ def rescue(outside: Path) -> Iterator[Rescue]:
     holdfast("backup", "--all", HERE, patience_seconds=500)
     saved = Saved.now(storage, outside / "saved", made.contents())
     yield Rescue(saved=saved, storage=storage, repository=disaster.connecting(repository))
-    ask("delete", "namespace", shop.NAME, "--timeout=120s")
+    town.end_namespace(shop.NAME)
     town.lose_holdfast()
 
 
@@ -135,6 +135,7 @@ def test_arming_goes_first_the_apps_next_the_operator_last(rescue: Rescue, outsi
     tell("arming, apps, operator", begun, made)
 
 
+@pytest.mark.long
 def test_what_git_holds_waits_for_policies_and_operator(rescue: Rescue, outside: Path, tell: Tell) -> None:
     disaster.new_cluster()
     rescue.saved.bring_back(rescue.storage)
@@ -161,6 +162,7 @@ def test_what_git_holds_waits_for_policies_and_operator(rescue: Rescue, outside:
     tell("apps held in Git, policies, operator", begun, made)
 
 
+@pytest.mark.long
 def test_claims_that_were_there_before_the_policies_are_flagged_and_rearmed(
     rescue: Rescue, outside: Path, tell: Tell
 ) -> None:
@@ -205,6 +207,7 @@ def newest(name: str) -> str:
     return str(listed["points"][0]["id"])
 
 
+@pytest.mark.long
 def test_claims_that_are_held_by_name_get_their_data_too(rescue: Rescue, outside: Path, tell: Tell) -> None:
     rule = ("--by-name", LOCAL_PATH)
     made, begun = bring_back_armed_first(rescue, outside, *rule, storageClassName=LOCAL_PATH)

@@ -15,7 +15,7 @@ from tests.e2e.store import Door
 from tests.e2e.test_cluster import job
 from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast
 
-pytestmark = [pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(300)]
 
 LABELS = {"backup": "manual"}
 AGAIN = 3

@@ -21,7 +21,7 @@ from tests.e2e.town import App, apply, holdfast, install, lose_holdfast
 from tests.e2e.victims import Backup, Daemon, Mover, Pod, Restore, Run, Victim
 from tests.support import trees
 
-pytestmark = [pytest.mark.anyio, pytest.mark.programs, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.anyio, pytest.mark.programs, pytest.mark.timeout(900)]
 
 BIG: Final = 24 << 20  # bytes of one file: the engine can be met at work
 LABELS: Final = {"backup": "manual"}

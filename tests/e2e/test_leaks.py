@@ -11,17 +11,17 @@ from typing import Final
 
 import pytest
 
-from tests.cluster.kubectl import ask, kubectl
+from tests.cluster.kubectl import kubectl
 from tests.e2e.remains import in_drivers, remains, wait_for_no_more_than
 from tests.e2e.test_cluster import claim, job
 from tests.e2e.test_snapshot_movers import plan
-from tests.e2e.town import App, apply, holdfast, install, lose_holdfast, until
+from tests.e2e.town import App, apply, end_namespace, holdfast, install, lose_holdfast, until
 
 BACKUPS, RESTORES = (int(each) for each in os.environ.get("HOLDFAST_LEAKS", "6,2").split(","))
 METHODS: Final = ("Snapshot", "Direct")
 CLASSES: Final = {"Delete": "csi", "Retain": "csi-retain"}
 
-pytestmark = [pytest.mark.programs, pytest.mark.timeout(120 + 15 * (BACKUPS + RESTORES))]
+pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.timeout(120 + 15 * (BACKUPS + RESTORES))]
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,6 @@ def test_nothing_is_left_of_backups_and_restores(cluster: None, own_class: Calla
         app.begin()
     wait_for_no_more_than(remained)
     app.end()
-    ask("delete", "namespace", app.name, "--timeout=120s")
+    end_namespace(app.name)
     wait_for_no_more_than(remained)
     assert in_drivers() <= stored

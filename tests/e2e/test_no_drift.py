@@ -28,7 +28,7 @@ PACE: Final = store.TRICKLE if SECONDS <= 120 else store.TRICKLE // 8
 CLASSES: Final = ("csi", "local-path")  # held by reference, and by name
 START: Final = "test -e /data/file || head -c 8388608 /dev/urandom > /data/file; sha256sum /data/file; exec sleep 99999"
 
-pytestmark = [pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(400 + SECONDS)]
+pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(400 + SECONDS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ IN_USE: Final = "backups"
 COPIED: Final = "copied"
 CLOSED: Final = "2020-01-01T00:00:00Z"
 
-pytestmark = [pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(600 + LASTS.seconds)]
+pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(600 + LASTS.seconds)]
 
 
 class Site:

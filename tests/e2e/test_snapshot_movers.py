@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e.remains import remains, wait_for_no_more_than
 from tests.e2e.test_cluster import job
-from tests.e2e.town import HOME, OURS, App, apply, holdfast, install, lose_holdfast, until
+from tests.e2e.town import HOME, OURS, App, apply, end_namespace, holdfast, install, lose_holdfast, until
 from tests.support import trees
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(400)]
@@ -36,7 +36,7 @@ def app(cluster: None) -> Iterator[App]:
     made = App(f"app-{os.urandom(3).hex()}")
     made.create()
     yield made
-    ask("delete", "namespace", made.name, "--timeout=120s")
+    end_namespace(made.name)
 
 
 def plan(app: App, claim: str) -> str:
@@ -81,6 +81,7 @@ def test_a_claim_that_was_backed_up_while_its_app_wrote_comes_back_identical(app
     }
 
 
+@pytest.mark.long
 def test_classes_that_retain_leave_nothing_either(app: App, own_class: Callable[..., None]) -> None:
     own_class(deletionPolicy="Retain")
     bind(app, "data", storageClassName="csi-retain")
@@ -92,6 +93,7 @@ def test_classes_that_retain_leave_nothing_either(app: App, own_class: Callable[
     kubectl("patch", f"pv/{volume}", "--type=merge", '--patch={"spec":{"persistentVolumeReclaimPolicy":"Delete"}}')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["Delete", "Retain"])
 def test_a_namespace_that_goes_during_a_backup_leaves_nothing(
     app: App, own_class: Callable[..., None], policy: str
@@ -106,6 +108,7 @@ def test_a_namespace_that_goes_during_a_backup_leaves_nothing(
     wait_for_no_more_than(before)
 
 
+@pytest.mark.long
 def test_what_a_killed_operator_left_is_cleared_away_by_the_next(app: App) -> None:
     bind(app, "data")
     before = remains()
@@ -118,6 +121,7 @@ def test_what_a_killed_operator_left_is_cleared_away_by_the_next(app: App) -> No
     wait_for_no_more_than(before)
 
 
+@pytest.mark.long
 def test_what_the_driver_complains_of_is_told_and_leaves_nothing(app: App, own_class: Callable[..., None]) -> None:
     own_class(deletionPolicy="Delete", parameters={f"{SECRET}name": "nobody", f"{SECRET}namespace": "nowhere"})
     bind(app, "data")

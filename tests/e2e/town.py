@@ -47,14 +47,19 @@ def start_operator(*rule: str) -> None:
 
 def lose_holdfast() -> None:
     """Remove every trace of Holdfast from the cluster."""
-    ask("delete", "deployments,jobs", "--all", f"--namespace={HOME}", "--wait=false")
-    ask("delete", "pods", "--all", f"--namespace={HOME}", "--grace-period=1")  # nobody there has anything to save
     for kind in ("protections", "restores", "repositories"):
         ask("delete", f"{kind}.holdfast.dev", "--all", "--all-namespaces", "--timeout=60s")
-    ask("delete", "namespace", HOME, "--timeout=120s")
+    end_namespace(HOME)
     ask("delete", "customresourcedefinitions", OURS, "--timeout=60s")
     for kind in ("mutating", "validating"):
         ask("delete", f"{kind}admissionpolicybindings,{kind}admissionpolicies", OURS)
+
+
+def end_namespace(name: str) -> None:
+    """Delete a namespace: its pods first, for which the deletion of a namespace would wait longer than they need."""
+    ask("delete", "deployments,statefulsets,jobs", "--all", f"--namespace={name}", "--timeout=60s")
+    ask("delete", "pods,pvc", "--all", f"--namespace={name}", "--grace-period=1", "--timeout=60s")
+    ask("delete", "namespace", name, "--timeout=120s")
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
@@ -101,6 +106,6 @@ class App:
 
     def lose(self) -> None:
         """Delete the namespace; its volumes go with it."""
-        kubectl("delete", "namespace", self.name, "--timeout=120s")
+        end_namespace(self.name)
         volumes = f"--output=jsonpath={{.items[?(@.spec.claimRef.namespace=='{self.name}')].metadata.name}}"
         kubectl("wait", "--for=delete", "pv", "--all", "--timeout=60s") if kubectl("get", "pv", volumes) else None

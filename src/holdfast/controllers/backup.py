@@ -118,6 +118,10 @@ class Backups:
                     status.warning(self._world, claim.ref, wish.reason, f"Not backed up: {wish.detail}")
                 return wish.retry_after or LATER
             case Due():
+                # What was written when the last run was counted may not be seen yet: it would be made once more.
+                now = await self._world.kube.get(objects.PROTECTIONS, claim.ref.name, claim.ref.namespace)
+                if status.memory(now) != status.memory(item):
+                    return SOON
                 return await self._start(claim, plan, item, wish)
         assert_never(wish)
 

@@ -39,6 +39,7 @@ def active(world: World, kind: str) -> Sequence[objects.Job]:
 def read(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, now: datetime) -> JobFacts:
     """Return what a Job and its pods say."""
     name = job.metadata.name
+    pods = [pod for pod in pods if _is_of(pod, job)]
     for pod in pods:
         terminated = _terminated(pod)
         if terminated is not None:
@@ -53,6 +54,11 @@ def read(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelt
         stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(pods, start_deadline))
         return JobFacts(name=name, state=JobState.STUCK, ended=None, result=None, failure=stuck)
     return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)
+
+
+def _is_of(pod: objects.Pod, job: objects.Job) -> bool:
+    """A Job that is made again under its name is not done because the pod of the last one is."""
+    return any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references or ())
 
 
 def _terminated(pod: objects.Pod) -> objects.Terminated | None:
