@@ -9,6 +9,8 @@ import pytest
 from tests.cluster import nodes, places, processes
 from tests.cluster.kubectl import ask, kubectl
 
+pytestmark = pytest.mark.long
+
 WRITE = "echo one > /data/file"
 
 
@@ -142,7 +144,6 @@ def test_a_daemon_that_was_killed_goes_on_when_it_is_started_again(here: Namespa
     assert here.run(job("writer", f"{WRITE} && cat /data/file", claim="data")) == "one\n"
 
 
-@pytest.mark.long
 def test_a_second_node_is_chosen_and_its_loss_is_seen(here: Namespace) -> None:
     with nodes.second_node() as second:
         kubectl("wait", "--for=condition=Ready", f"node/{second.name}", "--timeout=30s")

@@ -26,7 +26,7 @@ from tests.e2e.shop import CLAIMS, DATABASE, HERE, NEWCOMER, Shop
 from tests.e2e.town import apply, holdfast
 from tests.support.programs import find_program
 
-pytestmark = [pytest.mark.programs, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.timeout(600)]
 
 ENGINE: Final = EngineKind(os.environ.get("HOLDFAST_DISASTER_ENGINE", EngineKind.KOPIA))
 IS_FULL: Final = os.environ.get("HOLDFAST_DISASTER") == "full"
@@ -135,7 +135,6 @@ def test_arming_goes_first_the_apps_next_the_operator_last(rescue: Rescue, outsi
     tell("arming, apps, operator", begun, made)
 
 
-@pytest.mark.long
 def test_what_git_holds_waits_for_policies_and_operator(rescue: Rescue, outside: Path, tell: Tell) -> None:
     disaster.new_cluster()
     rescue.saved.bring_back(rescue.storage)
@@ -162,7 +161,6 @@ def test_what_git_holds_waits_for_policies_and_operator(rescue: Rescue, outside:
     tell("apps held in Git, policies, operator", begun, made)
 
 
-@pytest.mark.long
 def test_claims_that_were_there_before_the_policies_are_flagged_and_rearmed(
     rescue: Rescue, outside: Path, tell: Tell
 ) -> None:
@@ -207,7 +205,6 @@ def newest(name: str) -> str:
     return str(listed["points"][0]["id"])
 
 
-@pytest.mark.long
 def test_claims_that_are_held_by_name_get_their_data_too(rescue: Rescue, outside: Path, tell: Tell) -> None:
     rule = ("--by-name", LOCAL_PATH)
     made, begun = bring_back_armed_first(rescue, outside, *rule, storageClassName=LOCAL_PATH)

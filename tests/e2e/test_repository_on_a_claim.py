@@ -10,7 +10,7 @@ from tests.cluster.kubectl import kubectl
 from tests.e2e.test_cluster import claim
 from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast
 
-pytestmark = [pytest.mark.programs, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.timeout(400)]
 
 LABELS = {"backup": "manual"}
 
