@@ -66,7 +66,7 @@ e2e: setup-cluster ## the end-to-end tests in such a cluster, which is taken awa
 	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest -m 'not long' $(ARGS) tests/e2e
 	@$(BIN)/python -m tests.cluster run $(BIN)/python -m tests.cluster.crash
 
-e2e-long: setup-cluster ## those that are too long for every change: outages, kills, leaks, drift, the other disasters
+e2e-long: setup-cluster ## those that are too long for every change: disasters, outages, kills, leaks, drift
 	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster run $(BIN)/pytest -m long $(ARGS) tests/e2e
 
 behaviour: setup-cluster ## the behaviour tests of the sandbox, in such a cluster (TESTS=tests/behaviour/test_fills.py)

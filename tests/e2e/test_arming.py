@@ -19,7 +19,7 @@ from tests.support import arming
 from tests.support.arming import CREATES, RULE, UPDATES, Case, Update
 from tests.support.programs import find_program
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

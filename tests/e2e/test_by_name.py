@@ -15,7 +15,7 @@ from tests.e2e.test_cluster import claim, job
 from tests.e2e.town import HOME, App, apply, end_namespace, holdfast, lose_holdfast
 from tests.support import trees
 
-pytestmark = [pytest.mark.programs, pytest.mark.timeout(230)]
+pytestmark = [pytest.mark.programs, pytest.mark.timeout(400)]
 
 LABELS = {"backup": "manual"}
 CLASS = "local-path"

@@ -5,7 +5,7 @@ import pytest
 from holdfast.kube.client import Kube
 from tests.expectations import runner
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 async def test_a_real_cluster_answers_as_expected(kube: Kube) -> None:
