@@ -22,7 +22,7 @@ from holdfast.sandbox.store.messages import Request
 from tests.cluster import places, processes
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e import victims
-from tests.e2e.town import HOME, apply
+from tests.e2e.town import HOME, apply, end_namespace
 from tests.support.town import Ground, MovableClock
 
 # As the sandbox calls them. The driver without snapshots: the sandbox has none either.
@@ -100,12 +100,20 @@ class RealCluster:
         """Lose every object that a test or Holdfast has made, and every volume."""
         listed = kubectl("get", "namespaces", "--output=jsonpath={.items[*].metadata.name}").split()
         lost = [each for each in listed if each not in CLUSTERS_OWN]
-        kubectl("delete", "persistentvolumeclaims,pods,jobs,deployments", "--all", "--all-namespaces", "--wait=false")
-        if lost:
-            kubectl("delete", "namespace", *lost, "--timeout=100s")
+        for each in lost:
+            _let_go_of_claims(each)
+            end_namespace(each)
         for kind in ("protections", "restores", "repositories"):
             kubectl("delete", f"{kind}.holdfast.dev", "--all", "--all-namespaces", "--timeout=60s")
         processes.until(_has_no_volumes, within=PATIENCE, what="the end of all volumes")
+
+
+def _let_go_of_claims(namespace: str) -> None:
+    """Take away the finalizers by which a test has held claims; Kubernetes' own stay."""
+    for each in json.loads(kubectl("get", "pvc", f"--namespace={namespace}", "--output=json"))["items"]:
+        kept = [name for name in each["metadata"].get("finalizers", ()) if not name.startswith("example.com/")]
+        patch = f"--patch={json.dumps({'metadata': {'finalizers': kept}})}"
+        ask("patch", f"pvc/{each['metadata']['name']}", f"--namespace={namespace}", "--type=merge", patch)
 
 
 def _has_no_volumes() -> bool:
