@@ -23,12 +23,15 @@ from tests.e2e.town import App, apply, holdfast, install, lose_holdfast
 
 SECONDS: Final = int(os.environ.get("HOLDFAST_DRIFT_SECONDS", "30"))
 EVERY: Final = 10.0 if SECONDS >= 300 else 1.0
-# So slow that a restore of 8 MiB is under way for more than half of the time.
-PACE: Final = store.TRICKLE if SECONDS <= 120 else store.TRICKLE // 8
+# Restored at the store's pace, this is under way for more than half of the time.
+BYTES: Final = max(8 << 20, 2 * SECONDS * store.TRICKLE)
+AFTERWARDS: Final = timedelta(seconds=400)  # a mover that gave up waits before it tries again
 CLASSES: Final = ("csi", "local-path")  # held by reference, and by name
-START: Final = "test -e /data/file || head -c 8388608 /dev/urandom > /data/file; sha256sum /data/file; exec sleep 99999"
+START: Final = (
+    f"test -e /data/file || head -c {BYTES} /dev/urandom > /data/file; sha256sum /data/file; exec sleep 99999"
+)
 
-pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(400 + SECONDS)]
+pytestmark = [pytest.mark.long, pytest.mark.programs, pytest.mark.storage, pytest.mark.timeout(1000 + SECONDS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +125,13 @@ def bring(app: App) -> None:
 
 def started(app: App) -> dict[str, str]:
     """Return what each app printed at its start, once all have."""
-    kubectl("rollout", "status", f"--namespace={app.name}", "deployments", "--timeout=110s")
+    here = f"--namespace={app.name}"
+
+    def ready() -> bool:
+        replicas = kubectl("get", "deployments", here, "--output=jsonpath={.items[*].status.readyReplicas}")
+        return len(replicas.split()) == len(LABELLED) + 1
+
+    processes.until(ready, within=AFTERWARDS, what="all apps")
     return {name: kubectl("logs", f"--namespace={app.name}", f"deployment/{name}") for name in (*LABELLED, PLAIN)}
 
 
@@ -167,7 +176,7 @@ def test_files_that_are_applied_over_and_over_change_nothing(door: Door, app: Ap
     app.lose()
     app.create()
 
-    door.pace(PACE, of=store.is_of_a_pack)
+    door.pace(store.TRICKLE, of=store.is_of_a_pack)
     bring(app)
     processes.until(lambda: restoring(app) >= 4, within=timedelta(seconds=60), what="restores")
     during = go_on(app, SECONDS / 2)
