@@ -126,14 +126,15 @@ def bring(app: App) -> None:
 
 def started(app: App) -> dict[str, str]:
     """Return what each app printed at its start, once all have."""
-    here = f"--namespace={app.name}"
+    printed: dict[str, str] = {}
 
-    def ready() -> bool:
-        replicas = kubectl("get", "deployments", here, "--output=jsonpath={.items[*].status.readyReplicas}")
-        return len(replicas.split()) == len(LABELLED) + 1
+    def all_told() -> bool:
+        for name in (*LABELLED, PLAIN):
+            printed[name] = ask("logs", f"--namespace={app.name}", f"deployment/{name}").stdout
+        return all(printed.values())
 
-    processes.until(ready, within=AFTERWARDS, what="all apps")
-    return {name: kubectl("logs", f"--namespace={app.name}", f"deployment/{name}") for name in (*LABELLED, PLAIN)}
+    processes.until(all_told, within=AFTERWARDS, what="all apps")
+    return printed
 
 
 def phases(app: App) -> dict[str, str]:
