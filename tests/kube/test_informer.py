@@ -231,7 +231,7 @@ async def test_retry_after_inside_the_stream_is_waited_for() -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with watched([listing(10)], [Stream(pieces=[too_large])]) as seen:
-        await seen.watching_from(10)
+        await eventually(lambda: seen.script.versions == ["10", "10"], lambda: f"{seen.script.versions}")
         assert seen.informer.lists == 1
         assert loop.time() - began >= 0.8
 
