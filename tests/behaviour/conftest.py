@@ -8,7 +8,7 @@ from tests.support.town import Opener, Town, founded, on_sandbox
 
 
 @pytest.fixture
-def opener(request: pytest.FixtureRequest) -> Opener:
+def opener() -> Opener:
     """Return where towns stand: the real cluster where there is one (`make behaviour`), else the sandbox."""
     if "HOLDFAST_E2E" not in os.environ:
         return on_sandbox

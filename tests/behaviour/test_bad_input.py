@@ -340,7 +340,10 @@ async def test_a_namespace_that_goes_during_a_fill_leaves_no_helper(town: Town) 
     assert await read(town, "data", "brief") == "treasure"
 
 
-async def test_a_volume_that_somebody_else_binds_is_kept_said_and_not_backed_up(town: Town) -> None:
+@pytest.mark.parametrize("has_repository", [True, False])
+async def test_a_volume_that_somebody_else_binds_is_kept_said_and_not_backed_up(
+    town: Town, *, has_repository: bool
+) -> None:
     snapshot = await keep(town)
     await town.remove(objects.CLAIMS, "data")
     await pause_restores(town, are_paused=True)
@@ -351,6 +354,8 @@ async def test_a_volume_that_somebody_else_binds_is_kept_said_and_not_backed_up(
     place.mkdir()
     (place / "f").write_text("foreign\n")
     claim = await town.find(objects.CLAIMS, "data")
+    if not has_repository:
+        await town.remove(objects.REPOSITORIES, "default", None)  # type: ignore[arg-type]
     await town.kube.create(
         {
             "apiVersion": "v1",
@@ -369,6 +374,9 @@ async def test_a_volume_that_somebody_else_binds_is_kept_said_and_not_backed_up(
     await town.app_ended("data")
     assert "bound to volume foreign by somebody else" in await town.told("data", "BoundByOther: bound")
     await town.settled()
+    if not has_repository:
+        await town.write_repository()
+        await town.ready()
     town.clock.jump(timedelta(hours=2))
     await town.annotate("data", {"poke": "1"})
     await town.told("data", "BoundByOther: Not backed up")

@@ -118,10 +118,6 @@ class Backups:
                     status.warning(self._world, claim.ref, wish.reason, f"Not backed up: {wish.detail}")
                 return wish.retry_after or LATER
             case Due():
-                # What was written when the last run was counted may not be seen yet: it would be made once more.
-                now = await self._world.kube.get(objects.PROTECTIONS, claim.ref.name, claim.ref.namespace)
-                if status.memory(now) != status.memory(item):
-                    return SOON
                 return await self._start(claim, plan, item, wish)
         assert_never(wish)
 
@@ -134,6 +130,10 @@ class Backups:
             return left
         if not self._copies.has(claim.ref, name) and not self._may_start(claim.ref):
             return FULL
+        # What was written when the last run was counted may not be seen yet: it would be made once more.
+        now = await self._world.kube.get(objects.PROTECTIONS, claim.ref.name, claim.ref.namespace)
+        if status.memory(now) != status.memory(item):
+            return SOON
         volume = self._world.informers.volumes.get("", claim.volume_name or "")
         way = await self._world.way(claim, plan)
         if volume is None or way is None:

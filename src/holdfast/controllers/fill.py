@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from holdfast.controllers import clearing, offer, place, runs, status, telling
@@ -40,8 +40,6 @@ class Fill:
 
     world: World
     claim: Claim
-    repository: Repository
-    identity: Identity
     wish: str
     name: str
     prime: objects.PersistentVolumeClaim | None
@@ -53,31 +51,27 @@ class Fill:
         """Return the fill that serves the claim: found by its name, identity, class and mode."""
         mode = f"{claim.volume_mode}:{','.join(claim.access_modes)}"
         name = names.prime(claim.ref, repository.name, identity, claim.storage_class or "", mode)
-        prime = world.informers.claims.get(world.settings.namespace, name)
+        return cls._by(world, claim, name, world.informers.claims.get(world.settings.namespace, name), wish)
+
+    @classmethod
+    def of_prime(cls, world: World, claim: Claim, prime: objects.PersistentVolumeClaim, wish: str) -> "Fill":
+        """Return the claim's fill by this prime, whatever it was made for."""
+        return cls._by(world, claim, prime.metadata.name, prime, wish)
+
+    @classmethod
+    def _by(
+        cls, world: World, claim: Claim, name: str, prime: objects.PersistentVolumeClaim | None, wish: str
+    ) -> "Fill":
         volume = world.informers.volumes.get("", prime.spec.volume_name or "") if prime is not None else None
         by_name = admission.is_held_by_name(claim)
         named = world.informers.volumes.get("", claim.volume_name or "") if by_name else None
-        return cls(
-            world=world,
-            claim=claim,
-            repository=repository,
-            identity=identity,
-            wish=wish,
-            name=name,
-            prime=prime,
-            volume=volume,
-            named=named,
-        )
-
-    def of_prime(self, prime: objects.PersistentVolumeClaim) -> "Fill":
-        """Return the claim's fill by another prime."""
-        volume = self.world.informers.volumes.get("", prime.spec.volume_name or "")
-        return replace(self, name=prime.metadata.name, prime=prime, volume=volume)
+        return cls(world=world, claim=claim, wish=wish, name=name, prime=prime, volume=volume, named=named)
 
     @property
     def is_handed_over(self) -> bool:
         """Return whether the filled volume is this claim's: it is too late for another."""
-        return is_for(self.claim, self.offered or self.volume)
+        given = self.offered or self.volume
+        return given is not None and given.spec.claim_ref is not None and given.spec.claim_ref.uid == self.claim.uid
 
     @property
     def offered(self) -> objects.PersistentVolume | None:
@@ -143,13 +137,13 @@ class Fill:
 
     # Steps
 
-    async def make_prime(self, step: MakePrime) -> None:
+    async def make_prime(self, step: MakePrime, identity: Identity) -> None:
         pod = place.consumer(self.world, self.claim) if admission.is_held_by_name(self.claim) else None
         manifest = claims.prime_claim(
             self.name,
             self.world.settings.namespace,
             self.claim,
-            self.identity,
+            identity,
             snapshot=wanted_snapshot(step.verdict),
             size_bytes=step.size_bytes,
             node=step.node,
@@ -181,7 +175,7 @@ class Fill:
         body = {"metadata": {"uid": meta.uid, "annotations": dict(annotations)}}
         await self.world.kube.patch(objects.CLAIMS, meta.name, meta.namespace, body)
 
-    async def start_job(self, step: StartJob) -> None:
+    async def start_job(self, step: StartJob, repository: Repository, identity: Identity) -> None:
         if self.prime is None or not self._has_a_place():
             return
         annotations = self.prime.annotations
@@ -189,7 +183,7 @@ class Fill:
         name = names.restore_job(self.name, step.attempt)
         pod = place.consumer(self.world, self.claim)
         work = RestoreWork(
-            identity=self.identity,
+            identity=identity,
             snapshot=annotations[claims.SNAPSHOT],
             files=int(files),
             bytes=int(content),
@@ -199,8 +193,8 @@ class Fill:
             name,
             self.world.settings.namespace,
             self.world.settings.image,
-            self.repository,
-            WorkOrder(run=name, repository=pods.access(self.repository), work=work),
+            repository,
+            WorkOrder(run=name, repository=pods.access(repository), work=work),
             mounts=[pods.Mount(claim=self.name, path=TARGET, read_only=False)],
             node=annotations.get(claims.SELECTED_NODE),
             tolerations=parse.consumer(pod).tolerations if pod is not None else (),
@@ -275,20 +269,6 @@ class Fill:
 
     async def tell(self, phase: str, reason: str, message: str, more: Mapping[str, Any]) -> None:
         await telling.tell(self.world, self.claim, phase, reason, message, more)
-
-
-Volume = objects.PersistentVolume | None
-
-
-def given(world: World, claim: Claim, prime: objects.PersistentVolumeClaim) -> tuple[Volume, Volume]:
-    """Return a prime's volume, and its second object under the name that the claim waits for."""
-    volume = world.informers.volumes.get("", prime.spec.volume_name or "")
-    named = world.informers.volumes.get("", claim.volume_name or "") if admission.is_held_by_name(claim) else None
-    return volume, offer.standing(claim, prime, named)
-
-
-def is_for(claim: Claim, volume: Volume) -> bool:
-    return volume is not None and volume.spec.claim_ref is not None and volume.spec.claim_ref.uid == claim.uid
 
 
 def filled(result: RunResult) -> Mapping[str, str | None]:

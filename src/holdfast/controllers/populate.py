@@ -75,13 +75,15 @@ class Populate:
         for prime in clearing.abandoned(self._world, ref):
             if prime.metadata.name == found.name:
                 continue
-            earlier = found.of_prime(prime)  # another repository, identity or class was asked for then
+            earlier = Fill.of_prime(
+                self._world, claim, prime, found.wish
+            )  # another repository, identity or class was asked for then
             if earlier.is_handed_over:
                 found = earlier
             else:
                 await clearing.clear_abandoned(self._world, prime)
         verdict = self._verdict(claim, order, found)
-        return await self._act(found, self._decide(found, verdict), verdict)
+        return await self._act(found, order, self._decide(found, verdict), verdict)
 
     # Observe
 
@@ -159,7 +161,7 @@ class Populate:
 
     # Act
 
-    async def _act(self, found: Fill, step: Step, verdict: Verdict | None) -> timedelta | None:
+    async def _act(self, found: Fill, order: Order, step: Step, verdict: Verdict | None) -> timedelta | None:
         match step:
             case Nothing():
                 self.questions.answered(found.claim)
@@ -173,14 +175,14 @@ class Populate:
             case ChooseNode():
                 await place.choose(self._world, found.claim)
             case MakePrime():
-                await found.make_prime(step)
+                await found.make_prime(step, order.identity)
             case Adopt():
                 await found.note(found.adoption())
             case Discard():
                 self.questions.answered(found.claim)
                 await found.discard(step)
             case StartJob():
-                await found.start_job(step)
+                await found.start_job(step, order.repository, order.identity)
             case RetryJob():
                 await found.retry(step)
             case MarkFilled():
@@ -207,13 +209,16 @@ class Populate:
         return step.retry_after
 
     async def _end_bound(self, claim: Claim) -> None:
-        """End the fills of a claim that has its volume, where nobody can say any more what was asked for."""
+        """End the fills of a claim that has a volume, where nobody can say any more what was asked for."""
         for prime in clearing.abandoned(self._world, claim.ref):
-            volume, offered = fill.given(self._world, claim, prime)
-            if fill.is_for(claim, offered or volume):
-                await telling.finish(self._world, claim, prime, volume, offered)
-            else:
-                await clearing.clear_abandoned(self._world, prime)
+            found = Fill.of_prime(self._world, claim, prime, "")
+            match population.bound(claim, found.prime_facts(), found.volume_facts()):
+                case Finish():
+                    await found.finish()
+                case Taken() as step:
+                    await found.taken(step)
+                case Nothing():
+                    pass
 
     async def _clear_abandoned(self, ref: ClaimRef) -> timedelta | None:
         """Keep a fill whose claim is gone for the next claim of the identity, for a while."""

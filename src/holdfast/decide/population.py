@@ -61,7 +61,7 @@ def next_step(
     `wish` is the restore mode that is asked for now, in words; `by_name` None: the claim is held by reference.
     """
     if claim.phase is not ClaimPhase.PENDING:
-        return _bound(claim, prime, volume)
+        return bound(claim, prime, volume)
     if claim.deleting:
         return Nothing()
     if storage_class is None:
@@ -81,7 +81,8 @@ def next_step(
     return _filling(claim, storage_class, prime, volume, job, now, by_name)
 
 
-def _bound(claim: Claim, prime: PrimeFacts | None, volume: VolumeFacts | None) -> Step:
+def bound(claim: Claim, prime: PrimeFacts | None, volume: VolumeFacts | None) -> Finish | Taken | Nothing:
+    """Return how the fill of a claim that has a volume ends: with ours, or with somebody else's."""
     if prime is None or prime.deleting:
         return Nothing()
     if volume is not None and claim.volume_name == volume.name:

@@ -1,5 +1,6 @@
 """When a claim is due: a stable slot in its tier's period, or cron with `H`. Times are aware and UTC."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def interval(tier: Tier, cron: str | None, identity: str, now: datetime) -> time
     return following - last if last is not None and following is not None else None
 
 
+@functools.lru_cache(maxsize=1024)  # asked for every look at a claim
 def fault(cron: str) -> str | None:
     """Return what is wrong with a cron text, and what to write instead; None when any claim can use it."""
     months = FIELDS[3][2]
