@@ -10,10 +10,10 @@ import pytest
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e.remains import remains, wait_for_no_more_than
 from tests.e2e.test_cluster import job
-from tests.e2e.town import HOME, OURS, App, apply, end_namespace, holdfast, install, lose_holdfast, until
+from tests.e2e.town import HOME, OURS, App, apply, holdfast, install, lose_holdfast, until
 from tests.support import trees
 
-pytestmark = [pytest.mark.programs, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.programs, pytest.mark.timeout(400), pytest.mark.usefixtures("cluster")]
 
 LABELS = {"backup": "manual"}
 DRIVER = "directory.csi.holdfast.dev"
@@ -29,14 +29,6 @@ def cluster(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     kubectl("wait", "--for=condition=Ready", "repository/default", "--timeout=120s")
     yield
     lose_holdfast()
-
-
-@pytest.fixture
-def app(cluster: None) -> Iterator[App]:
-    made = App(f"app-{os.urandom(3).hex()}")
-    made.create()
-    yield made
-    end_namespace(made.name)
 
 
 def plan(app: App, claim: str) -> str:
