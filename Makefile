@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 TESTS ?= tests
-QUICK := --ignore tests/contract --ignore tests/behaviour --ignore tests/e2e -m 'not programs and not storage'
+QUICK := $(foreach slow,behaviour contract e2e tools,--ignore tests/$(slow)) -m 'not programs and not storage'
 
 export HOLDFAST_TOOLS := $(CURDIR)/$(BIN)
 
@@ -54,7 +54,7 @@ test: setup ## format, lint, types, import contracts, and every test with the re
 
 check: setup-python ## the same without the slow tests: under a minute
 	$(static_checks)
-	$(BIN)/pytest -n 2 -q $(QUICK) $(ARGS) tests
+	$(BIN)/pytest -n 3 -q $(QUICK) $(ARGS) tests
 
 cluster: setup-cluster ## a real one-node Kubernetes, as root; it stays until make cluster-down (docs/how-to/cluster.md)
 	@$(WITH_PROGRAMS) $(BIN)/python -m tests.cluster up

@@ -52,6 +52,8 @@ def start(daemon: Daemon) -> None:
             stderr=subprocess.STDOUT,
             check=True,
         )
+    while any(_is_starting(_command(pid)) for pid in _all_running()):
+        time.sleep(0.001)  # `ended` would miss it and `kill` would not know it
 
 
 def start_again(name: str) -> None:
@@ -194,12 +196,16 @@ def _known(name: str) -> Daemon:
 
 
 def _command(pid: int) -> tuple[str, ...]:
-    """Return the argv of a process; that of a daemon also in the moment before it has become it."""
+    """Return the argv of a process; one empty word while it becomes another program."""
     try:
-        argv = tuple(Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0"))
+        return tuple(Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0"))
     except OSError:
         return ()
-    return argv[len(_APART) :] if argv[: len(_APART)] == _APART else argv
+
+
+def _is_starting(argv: tuple[str, ...]) -> bool:
+    """Return whether a daemon is not itself yet."""
+    return argv == ("",) or argv[: len(_APART)] == _APART
 
 
 def _state(pid: int) -> str:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from holdfast.engines import answer
@@ -21,7 +20,7 @@ from holdfast.model.entry import EntryKind
 from holdfast.model.evidence import Answer
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.snapshot import Listing, Record
-from tests.support import pods
+from tests.support import plain_http, pods
 from tests.support.pods import CLAIM, TOKEN, Pod
 
 pytestmark = pytest.mark.anyio
@@ -166,7 +165,7 @@ async def test_one_altered_record_is_that_identitys_failure_alone(memory_pod: Po
 
 async def test_only_the_token_opens_a_reader(memory_pod: Pod) -> None:
     await memory_pod.initialized()
-    async with memory_pod.reader() as (url, _), _client(url, "stolen") as stranger, httpx2.AsyncClient() as http:
+    async with memory_pod.reader() as (url, _), _client(url, "stolen") as stranger, plain_http.client() as http:
         with pytest.raises(EngineFailure, match="refuses our token") as raised:
             await stranger.inventory([CLAIM])
         assert raised.value.failure.kind is FailureKind.READER_DOWN
@@ -183,7 +182,7 @@ async def test_only_the_token_opens_a_reader(memory_pod: Pod) -> None:
 @pytest.mark.parametrize("query", ["", "?identity=web/data", "?identity=a&snapshot=b&path=c", "?%ff=%ff"])
 async def test_a_question_that_cannot_be_read_is_a_bad_order(memory_pod: Pod, query: str) -> None:
     await memory_pod.initialized()
-    async with memory_pod.reader() as (url, _), httpx2.AsyncClient() as http:
+    async with memory_pod.reader() as (url, _), plain_http.client() as http:
         headers = {"authorization": f"Bearer {TOKEN}", answer.NONCE_HEADER: "0" * 32}
         async with http.stream("GET", f"{url}/cat{query}", headers=headers) as response:
             with pytest.raises(EngineFailure) as raised:

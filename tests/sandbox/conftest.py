@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from holdfast.sandbox.cluster import Cluster, Pace
+from tests.support import plain_http
 
 QUICK = Pace(job_retry=timedelta(seconds=0.1), restart=timedelta(seconds=0.1), resync=timedelta(seconds=1))
 
@@ -18,7 +19,5 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def client(cluster: Cluster) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(
-        base_url=cluster.url, headers={"authorization": f"Bearer {cluster.token}"}, trust_env=False
-    ) as connected:
+    async with plain_http.client(cluster.url, headers={"authorization": f"Bearer {cluster.token}"}) as connected:
         yield connected

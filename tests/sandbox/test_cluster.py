@@ -10,6 +10,7 @@ import pytest
 from holdfast.sandbox.cluster import Cluster, DirectoryInUse
 from tests.sandbox import objects
 from tests.sandbox.objects import CLAIMS, PODS, created, has_phase, until
+from tests.support import plain_http
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +38,7 @@ async def test_the_kubeconfig_is_private_and_opens_the_door(cluster: Cluster) ->
 
     assert stat.S_IMODE(cluster.kubeconfig.stat().st_mode) == 0o600
     url, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+    async with plain_http.client(url) as client:
         answer = await client.get("/api/v1/nodes", headers={"authorization": f"Bearer {token}"})
     assert [node["metadata"]["name"] for node in answer.json()["items"]] == ["laptop"]
 

@@ -13,6 +13,7 @@ from holdfast.sandbox.faults import Fault, FaultKind, Faults
 from holdfast.sandbox.server import Server
 from holdfast.sandbox.transport import StoreTransport
 from tests.sandbox import objects
+from tests.support import plain_http
 
 pytestmark = pytest.mark.anyio
 
@@ -39,9 +40,7 @@ async def client(request: pytest.FixtureRequest, exchange: Exchange) -> AsyncIte
         return
     server = Server(exchange, "token")
     url = f"http://127.0.0.1:{await server.start()}"
-    async with httpx2.AsyncClient(
-        base_url=url, headers={"authorization": "Bearer token"}, trust_env=False
-    ) as connected:
+    async with plain_http.client(url, headers={"authorization": "Bearer token"}) as connected:
         yield connected
     await server.stop()
 
@@ -214,7 +213,7 @@ async def test_a_stream_in_process_delivers_before_it_ends(client: httpx2.AsyncC
 async def test_without_the_token_nothing_is_answered(exchange: Exchange) -> None:
     server = Server(exchange, "token")
     url = f"http://127.0.0.1:{await server.start()}"
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as stranger:
+    async with plain_http.client(url) as stranger:
         assert (await stranger.get("/readyz")).status_code == 200
         assert (await stranger.get(CONFIGMAPS)).json()["reason"] == "Unauthorized"
     await server.stop()
@@ -223,7 +222,7 @@ async def test_without_the_token_nothing_is_answered(exchange: Exchange) -> None
 async def test_a_stopped_server_refuses_and_comes_back_at_its_port(exchange: Exchange, tmp_path: Path) -> None:
     server = Server(exchange, "token")
     port = await server.start()
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    async with plain_http.client(f"http://127.0.0.1:{port}") as client:
         await server.stop()
         with pytest.raises(httpx2.ConnectError):
             await client.get("/readyz")

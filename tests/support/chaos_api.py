@@ -9,9 +9,8 @@ from enum import Enum
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx2
-
 from holdfast.kube.client import Kube
+from tests.support import plain_http
 
 CREATED = "2026-11-25T03:00:00Z"
 
@@ -178,7 +177,7 @@ async def serving(respond: Callable[[Request], Reply]) -> AsyncIterator[tuple[Ch
     """Run a scripted API server and a client for it."""
     api = ChaosApi(respond)
     await api.start()
-    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as http:
+    async with plain_http.client(api.url) as http:
         try:
             yield api, Kube(http=http, namespace="holdfast")
         finally:

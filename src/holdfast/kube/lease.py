@@ -126,15 +126,18 @@ class Leadership:
 
     async def release(self) -> None:
         """Let the next one take over at once, and stop the watchdog; for a clean stop, after the last write."""
-        held = self.leads()
+        left = self._left()
         self._leader_until = None
         self._watchdog.stop()
-        if not held or self._seen is None:
+        if not left:
             return
         spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _micro_time()}
         with contextlib.suppress(errors.KubeError, TimeoutError):
-            async with asyncio.timeout(self._terms.retry.total_seconds()):
-                await self._patch(self._seen, spec)
+            async with asyncio.timeout(left):
+                # Not as it was seen last: a renewal that the stop cut short may have been written.
+                lease = await self._look()
+                if self.holder == self._identity:
+                    await self._patch(lease, spec)
 
     def _left(self) -> float:
         return max(0.0, (self._leader_until or 0.0) - self._monotonic())
