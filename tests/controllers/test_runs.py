@@ -37,3 +37,14 @@ def test_the_pod_of_an_earlier_job_of_this_name_ends_no_run() -> None:
 
 def test_a_run_has_ended_when_its_mover_has_though_a_proxy_lives() -> None:
     assert facts({"name": "proxy"}, ended("mover")) is JobState.ENDED
+
+
+def test_a_job_for_which_no_pod_was_made_says_where_the_reason_stands() -> None:
+    meta = META | {"creationTimestamp": at(0).isoformat()}
+    job = msgspec.convert({"metadata": meta}, objects.Job, strict=False)
+    deadline = timedelta(minutes=5)
+    assert runs.read(job, [], deadline, at(0) + deadline).state is JobState.RUNNING
+    found = runs.read(job, [], deadline, at(0) + deadline + timedelta(seconds=1))
+    assert found.state is JobState.STUCK
+    assert found.failure is not None
+    assert "kubectl describe job/run --namespace=holdfast" in found.failure.detail

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from holdfast.decide import copying
 from holdfast.model.copying import (
+    AsGuest,
     Broken,
     ByAlias,
     BySnapshot,
+    ClassSettings,
     Cleared,
     ContentFacts,
     CopyFacts,
@@ -49,6 +51,11 @@ DEFAULT = SnapshotClass(name="two", driver="csi.example", is_default=True)
 ELSEWHERE = SnapshotClass(name="three", driver="other.example", is_default=True)
 
 
+def told(**settings: Any) -> Source:
+    """Return the CSI volume of a class that says so."""
+    return replace(CSI, settings=ClassSettings(**settings))
+
+
 @pytest.mark.parametrize(
     ("wish", "source", "classes", "expected"),
     [
@@ -66,11 +73,30 @@ ELSEWHERE = SnapshotClass(name="three", driver="other.example", is_default=True)
         (SNAPSHOT, HOST, [ONE], "NoSnapshotClass"),
         (DIRECT, CSI, [ONE], ByAlias),
         (DIRECT, EXOTIC, [ONE], "NoAlias"),
+        (AUTO, told(copy_method=DIRECT), [ONE], ByAlias),
+        (SNAPSHOT, told(copy_method=DIRECT), [ONE], "one"),
+        (DIRECT, told(copy_method=SNAPSHOT), [ONE], ByAlias),
+        (AUTO, told(copy_method=SNAPSHOT), [], "NoSnapshotClass"),
+        (AUTO, told(snapshot_class="one"), [ONE, DEFAULT], "one"),
+        (AUTO, told(snapshot_class="one"), [DEFAULT, replace(ONE, driver="other.example")], "NoSnapshotClass"),
+        (DIRECT, told(snapshot_class="gone"), [ONE], ByAlias),
+        (AUTO, told(alias=False), [ONE], "one"),
+        (AUTO, told(alias=False), [], "NoAlias"),
+        (DIRECT, told(alias=False), [ONE], "NoAlias"),
     ],
 )
 def test_the_way_is_chosen(wish: CopyMethod, source: Source, classes: list[SnapshotClass], expected: Any) -> None:
-    found = copying.way(builders.claim(), wish, source, classes)
+    found = copying.way(builders.claim(), wish, source, classes, no_guest="nobody lets it")
     assert named(found) == expected
+
+
+@pytest.mark.parametrize("source", [EXOTIC, told(alias=False)])
+def test_what_no_second_volume_can_name_is_read_where_its_app_is_if_that_is_let(source: Source) -> None:
+    refused = copying.way(builders.claim(), DIRECT, source, [], no_guest="nobody lets it")
+    assert isinstance(refused, NoWay)
+    assert refused.detail.endswith("and nobody lets it")
+    assert named(copying.way(builders.claim(), DIRECT, source, [], no_guest=None)) is AsGuest
+    assert named(copying.way(builders.claim(), DIRECT, CSI, [], no_guest=None)) is ByAlias
 
 
 def named(way: Way) -> object:
@@ -79,16 +105,16 @@ def named(way: Way) -> object:
             return name
         case NoWay(reason=reason):
             return reason
-        case ByAlias():
-            return ByAlias
+        case ByAlias() | AsGuest():
+            return type(way)
     assert_never(way)
 
 
 def test_a_claim_of_a_single_pod_is_read_by_snapshot_or_not_at_all() -> None:
     single = builders.claim(access_modes=("ReadWriteOncePod",))
-    assert named(copying.way(single, AUTO, CSI, [ONE])) == "one"
+    assert named(copying.way(single, AUTO, CSI, [ONE], no_guest=None)) == "one"
     for wish, classes in ((AUTO, []), (DIRECT, [ONE])):
-        found = copying.way(single, wish, CSI, classes)
+        found = copying.way(single, wish, CSI, classes, no_guest=None)
         assert isinstance(found, NoWay)
         assert found.reason == "ReadWriteOncePod"
 

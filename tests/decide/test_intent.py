@@ -4,7 +4,7 @@ import pytest
 
 from holdfast.decide import intent
 from holdfast.model.claim import Identity, Owner
-from holdfast.model.intent import AsOf, Auto, ById, CopyMethod, Never, Protect, Required, Tier, Unreadable
+from holdfast.model.intent import AsOf, Auto, ById, CopyMethod, Never, Protect, Required, RunAs, Tier, Unreadable
 from tests import builders
 
 JOB = Owner(api_version="v1", kind="Pod", name="x", uid="u", controller=True)
@@ -132,6 +132,22 @@ def test_exclusions_are_one_a_line() -> None:
 def test_a_copy_method_is_read(text: str, method: CopyMethod) -> None:
     found = intent.read(builders.claim(annotations={"holdfast.dev/copy-method": text}), {})
     assert (found.copy_method, found.problems) == (method, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1000", RunAs(uid=1000, gid=1000)), ("1000:50", RunAs(uid=1000, gid=50)), ("7:0", RunAs(uid=7, gid=0))],
+)
+def test_movers_run_as_whom_the_claim_names(text: str, expected: RunAs) -> None:
+    found = intent.read(builders.claim(annotations={"holdfast.dev/run-as": text}), {})
+    assert (found.run_as, found.problems) == (expected, ())
+
+
+@pytest.mark.parametrize("text", ["root", "0", "0:100", "1000:", "-1", "4294967296", "1000:1000:1", "2147483648"])
+def test_whom_nobody_can_run_as_is_named(text: str) -> None:
+    found = intent.read(builders.claim(annotations={"holdfast.dev/run-as": text}), {})
+    assert found.run_as is None
+    assert f"holdfast.dev/run-as: {text!r} is not uid or uid:gid" in str(found.problems[0])
 
 
 def test_a_copy_method_that_cannot_be_read_is_auto_and_said() -> None:

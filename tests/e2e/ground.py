@@ -142,6 +142,7 @@ async def on_cluster(directory: Path, settings: Settings, clock: MovableClock) -
             as_operator=found.connect,
             image=places.TOOLBOX_IMAGE,
             unarmed=found.unarmed,
+            admit=lambda manifest: apply(json.dumps(manifest)),
         )
     finally:
         await asyncio.to_thread(found.lose_everything)

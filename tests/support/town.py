@@ -18,6 +18,7 @@ from holdfast.kube import errors, objects
 from holdfast.kube.client import Kube
 from holdfast.kube.objects import Kind
 from holdfast.model.settings import Settings
+from holdfast.render import install
 from holdfast.sandbox.cluster import Cluster
 from holdfast.sandbox.faults import Faults
 from tests.support.programs import path_with_tools
@@ -74,6 +75,9 @@ class Ground:
     as_operator: Callable[[], Kube]  # connects with the operator's own rights, where there are rights
     image: str  # of apps, which need a shell
     unarmed: Callable[[], contextlib.AbstractContextManager[None]]  # the cluster before its policies were there
+    admit: Callable[[Mapping[str, Any]], None] | None = (
+        None  # applies what an administrator does, where there are rights
+    )
 
 
 Opener = Callable[[Path, Settings, MovableClock], contextlib.AbstractAsyncContextManager[Ground]]
@@ -115,6 +119,7 @@ class Town:
     as_operator: Callable[[], Kube] | None = None
     before_policies: Callable[[], contextlib.AbstractContextManager[None]] | None = None
     image: str = IMAGE
+    admit: Callable[[Mapping[str, Any]], None] | None = None
     operator: Operator | None = None
     _life: asyncio.Task[None] | None = field(default=None)
 
@@ -294,6 +299,14 @@ class Town:
 
         return await self.until(f"{claim} is backed up", served)
 
+    async def let_guests(self, namespace: str = APPS) -> None:
+        """Let movers work in the namespace, as an administrator does."""
+        label, *rights = install.guest(self.settings, namespace)
+        await self.kube.apply(label)
+        for manifest in rights:
+            if self.admit is not None:
+                await asyncio.to_thread(self.admit, manifest)
+
     async def annotate(self, claim: str, annotations: Mapping[str, str | None], namespace: str = APPS) -> None:
         await self.kube.patch(objects.CLAIMS, claim, namespace, {"metadata": {"annotations": dict(annotations)}})
 
@@ -450,6 +463,7 @@ async def founded(
             as_operator=ground.as_operator,
             before_policies=ground.unarmed,
             image=ground.image,
+            admit=ground.admit,
         )
         try:
             await town.furnish()

@@ -156,9 +156,9 @@ async def _look(cluster: Cluster, open_runs: Sequence[Watched], logs: runlog.Log
     for each in open_runs:
         job = jobs.get(str(each.ref))
         value = job.annotations.get(NOW, "") if job is not None else None
-        name = job.metadata.name if job is not None and value == each.value else None
-        progress = logs.progress(name) if name is not None else None
-        obstacle = logs.obstacle(name) if name is not None else None
+        asked = job if job is not None and value == each.value else None
+        progress = logs.progress(asked) if asked is not None else None
+        obstacle = logs.obstacle(asked) if asked is not None else None
         states[each.ref] = runs.state(each, rows.get(each.ref), value, progress, obstacle)
     return states
 

@@ -174,9 +174,10 @@ def _wishes(wish: Intent | None) -> Iterator[Value]:
     if wish is None:
         return
     yield Value(name="protected", value=_protect(wish.protect.value), origin=wish.protect.origin)
-    for name, value in (("accept-partial", wish.accept_partial), ("backup-now", wish.backup_now)):
+    run_as = ("run-as", wish.run_as)
+    for name, value in (run_as, ("accept-partial", wish.accept_partial), ("backup-now", wish.backup_now)):
         if value is not None:
-            yield Value(name=name, value=value, origin=f"annotation holdfast.dev/{name}")
+            yield Value(name=name, value=str(value), origin=f"annotation holdfast.dev/{name}")
     if wish.exclude:
         yield Value(name="exclude", value=", ".join(wish.exclude), origin="annotation holdfast.dev/exclude")
 

@@ -268,7 +268,7 @@ async def _look(
         return told
     job = (await runlog.jobs(cluster, "restore")).get(str(into))
     if job is not None:
-        shown.update({str(into): runs.working(logs.progress(job.metadata.name), logs.obstacle(job.metadata.name))})
+        shown.update({str(into): runs.working(logs.progress(job), logs.obstacle(job))})
     else:
         shown.update({str(into): Waiting(detail=told.message or "waiting for the operator")})
     return None

@@ -19,9 +19,12 @@ STARTED: Final = frozenset({"Running", "Succeeded", "Failed"})
 
 
 async def jobs(cluster: Cluster, kind: str) -> Mapping[str, objects.Job]:
-    """Return the Jobs of one kind of run by the claim that they are for."""
-    found = await cluster.kube.list(objects.JOBS, cluster.asked.holdfast_namespace, {names.KIND: kind})
-    return {each.annotations.get(claims.CLAIM, ""): each for each in found if not each.is_deleting}
+    """Return the Jobs of one kind of run by the claim that they are for: in our namespace, or in the claim's own."""
+    found = await cluster.kube.list(objects.JOBS, labels={names.KIND: kind})
+    named = [(each.annotations.get(claims.CLAIM, ""), each) for each in found if not each.is_deleting]
+    home = cluster.asked.holdfast_namespace
+    # Anywhere else it is a forgery: who may create Jobs may give them our labels.
+    return {claim: job for claim, job in named if job.metadata.namespace in (home, claim.partition("/")[0])}
 
 
 class Logs:
@@ -41,31 +44,29 @@ class Logs:
             task.cancel()
         await asyncio.gather(*self._followed.values(), return_exceptions=True)
 
-    def progress(self, job: str) -> Progress | None:
+    def progress(self, job: objects.Job) -> Progress | None:
         """Return what the Job's mover said last; None while it has said nothing."""
-        if job not in self._followed:
-            following = follow(self._cluster, job, partial(self._note, job), partial(self._obstacles.__setitem__, job))
-            self._followed[job] = asyncio.create_task(following)
-        return self._latest.get(job)
+        name = job.metadata.name
+        if name not in self._followed:
+            note, hear = partial(self._latest.__setitem__, name), partial(self._obstacles.__setitem__, name)
+            self._followed[name] = asyncio.create_task(follow(self._cluster, job, note, hear))
+        return self._latest.get(name)
 
-    def obstacle(self, job: str) -> str | None:
+    def obstacle(self, job: objects.Job) -> str | None:
         """Return what keeps the Job's pod from starting, as far as Kubernetes says."""
-        return self._obstacles.get(job)
-
-    def _note(self, job: str, progress: Progress) -> None:
-        self._latest[job] = progress
+        return self._obstacles.get(job.metadata.name)
 
 
 async def follow(
-    cluster: Cluster, job: str, note: Callable[[Progress], None], hear: Callable[[str | None], None]
+    cluster: Cluster, job: objects.Job, note: Callable[[Progress], None], hear: Callable[[str | None], None]
 ) -> None:
     """Note the progress of a Job until its log ends, and until it starts, hear what keeps its pod from that.
 
     A log that cannot be read is no failure of the run.
     """
-    namespace = cluster.asked.holdfast_namespace
+    namespace = job.metadata.namespace or ""
     try:
-        pod = await _started(cluster, namespace, job, hear)
+        pod = await _started(cluster, namespace, job.metadata.name, hear)
         async for line in cluster.kube.logs(namespace, pod, follow=True):
             progress = read(line)
             if progress is not None:

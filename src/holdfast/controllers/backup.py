@@ -7,34 +7,31 @@ from typing import Any, Final, assert_never
 
 from holdfast.controllers import aliases, runs, status, unheld
 from holdfast.controllers.copies import Copies
+from holdfast.controllers.guests import POLL, Guests
+from holdfast.controllers.runs import Run
 from holdfast.controllers.world import World
 from holdfast.decide import backup, capacity, retry
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
 from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
 from holdfast.model.claim import Claim, ClaimRef
-from holdfast.model.copying import Broken, ByAlias, BySnapshot, NoWay, Ready, Seat, Wait
+from holdfast.model.copying import AsGuest, Broken, ByAlias, BySnapshot, NoWay, Ready, Seat, Wait
 from holdfast.model.failure import Failure
 from holdfast.model.intent import CopyMethod
 from holdfast.model.protection import Plan
 from holdfast.model.repository import EngineKind
 from holdfast.model.run import BackedUp
 from holdfast.model.snapshot import Loss
-from holdfast.model.workorder import Backup as BackupWork
-from holdfast.model.workorder import WorkOrder
-from holdfast.render import claims, names, pods, sentences
+from holdfast.render import backups, claims, names, sentences
+from holdfast.render.backups import METHOD, NOW_VALUE, SLOT
 
 log = logging.getLogger(__name__)
 
-SOURCE: Final = "/data"
 SOON: Final = timedelta(seconds=1)
 COPYING: Final = timedelta(milliseconds=500)
 LATER: Final = timedelta(minutes=10)
 ORPHANED: Final = timedelta(minutes=2)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
-SLOT: Final = names.PREFIX + "slot"
-NOW_VALUE: Final = names.PREFIX + "backup-now"
-METHOD: Final = names.PREFIX + "copy-method"
 # kopia drops all of these without a word; restic keeps all but sockets.
 LOST_BY: Final[Mapping[EngineKind, frozenset[Loss]]] = {
     EngineKind.KOPIA: frozenset(Loss),
@@ -50,21 +47,22 @@ class Backups:
         self._world = world
         self._waiting: dict[ClaimRef, datetime] = {}
         self._copies = Copies(world)
+        self._guests = Guests(world)
 
     async def recover(self) -> Sequence[ClaimRef]:
         """Find what an earlier process left half done where nothing is watched; return the claims to look at."""
-        return await self._copies.recover()
+        return (*await self._copies.recover(), *await self._guests.recover())
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Take the next step for the claim's backups; return when to look again."""
         ref = ClaimRef(namespace=key.namespace, name=key.name)
         claim = self._world.claim(ref)
         item = status.protection(self._world, ref)
-        job = self._job(ref)
-        if job is not None:
-            return await self._follow(ref, claim, item, job)
-        await self._clear_orphans(ref)
         plan = self._plan(claim)
+        run = self._run(ref) or await self._guests.run(ref, plan.repository.value if plan is not None else None)
+        if run is not None:
+            return await self._follow(ref, claim, item, run)
+        await self._clear_orphans(ref)
         if claim is None or plan is None or item is None:
             self._waiting.pop(ref, None)
             left = await self._copies.clear(ref)
@@ -83,9 +81,11 @@ class Backups:
         found = self._world.plan(claim)
         return found if isinstance(found, Plan) else None
 
-    def _job(self, ref: ClaimRef) -> objects.Job | None:
+    def _run(self, ref: ClaimRef) -> Run | None:
         found = self._world.informers.jobs.by("backup-of", str(ref))
-        return next((job for job in found if not job.is_deleting), None)
+        job = next((job for job in found if not job.is_deleting), None)
+        facts = runs.observe(self._world, job.metadata.name) if job is not None else None
+        return Run(job=job, facts=facts) if job is not None and facts is not None else None
 
     # Starting
 
@@ -142,14 +142,15 @@ class Backups:
             case NoWay(reason=reason, detail=detail):
                 status.warning(self._world, claim.ref, reason, detail)
                 return await self._copies.clear(claim.ref) or LATER
-            case ByAlias():
+            case ByAlias() | AsGuest():
                 left = await self._copies.clear(claim.ref)
                 if left is not None:
                     return left
                 seat = await aliases.seat(self._world, claim, volume)
                 if isinstance(seat, Broken):
                     return await self._broken(claim, item, due, seat)
-                await aliases.make(self._world, name, claim, volume)
+                if isinstance(way, ByAlias):
+                    await aliases.make(self._world, name, claim, volume)
             case BySnapshot():
                 match await self._copies.make(name, claim, way):
                     case Wait():
@@ -161,7 +162,15 @@ class Backups:
                         seat = Seat(node=None)
             case _:
                 assert_never(way)
-        await self._create_job(name, claim, plan, due, seat, by_snapshot=isinstance(way, BySnapshot))
+        manifest = backups.job(name, self._world.settings, self._world.cluster_uid, claim, plan, due, way, seat)
+        self._waiting.pop(claim.ref, None)
+        if isinstance(way, AsGuest):
+            against = await self._guests.start(claim.ref, manifest, plan.repository.value)
+            return SOON if against is None else await self._broken(claim, item, due, against)
+        try:
+            await self._world.kube.create(manifest)
+        except errors.AlreadyExists:
+            log.info("backup.job_exists", extra={"claim": str(claim.ref), "job": name})
         return SOON
 
     async def _clear_copies(self, ref: ClaimRef, item: objects.Protection) -> timedelta | None:
@@ -176,7 +185,8 @@ class Backups:
         self._waiting.setdefault(ref, self._world.now())
         waiting = [capacity.Waiting(key=str(each), since=since) for each, since in self._waiting.items()]
         busy = {job.annotations.get(claims.CLAIM, "") for job in runs.active(self._world, "backup")}
-        return str(ref) in capacity.admit(waiting, busy | self._copies.claims, self._world.settings.concurrent_backups)
+        busy |= self._copies.claims | self._guests.claims
+        return str(ref) in capacity.admit(waiting, busy, self._world.settings.concurrent_backups)
 
     async def _broken(self, claim: Claim, item: objects.Protection, due: Due, broken: Broken) -> timedelta:
         failure = broken.failure
@@ -184,59 +194,15 @@ class Backups:
         await self._failed(claim.ref, item, failure, due.attempt, retry_at, due.now_value)
         return SOON
 
-    async def _create_job(
-        self, name: str, claim: Claim, plan: Plan, due: Due, seat: Seat, *, by_snapshot: bool
-    ) -> None:
-        repository, identity = plan.repository.value, plan.identity.value
-        work = BackupWork(
-            identity=identity,
-            source=SOURCE,
-            claim_uid=claim.uid,
-            cluster_uid=self._world.cluster_uid,
-            capacity_bytes=claim.capacity_bytes,
-            exclude=plan.exclude,
-        )
-        annotations = {
-            claims.CLAIM: str(claim.ref),
-            claims.CLAIM_UID: claim.uid,
-            claims.VOLUME: claim.volume_name or "",
-            claims.IDENTITY: str(identity),
-            claims.ATTEMPT: str(due.attempt),
-            SLOT: status.text(due.slot) or "",
-            METHOD: (CopyMethod.SNAPSHOT if by_snapshot else CopyMethod.DIRECT).value,
-        }
-        if due.now_value is not None:
-            annotations[NOW_VALUE] = due.now_value
-        manifest = pods.mover_job(
-            name,
-            self._world.settings.namespace,
-            self._world.settings.image,
-            repository,
-            WorkOrder(run=name, repository=pods.access(repository), work=work),
-            mounts=[pods.Mount(claim=name, path=SOURCE, read_only=True)],
-            node=seat.node,
-            tolerations=seat.tolerations,
-            labels={names.KIND: "backup"},
-            annotations=annotations,
-        )
-        try:
-            await self._world.kube.create(manifest)
-        except errors.AlreadyExists:
-            log.info("backup.job_exists", extra={"claim": str(claim.ref), "job": name})
-        self._waiting.pop(claim.ref, None)
-
     # Following
 
     async def _follow(
-        self, ref: ClaimRef, claim: Claim | None, item: objects.Protection | None, job: objects.Job
+        self, ref: ClaimRef, claim: Claim | None, item: objects.Protection | None, run: Run
     ) -> timedelta | None:
-        facts = runs.observe(self._world, job.metadata.name)
-        if facts is None:
-            return SOON
-        annotations = job.annotations
+        job, annotations = run.job, run.job.annotations
         attempt = int(annotations.get(claims.ATTEMPT, "0"))
         judged = backup.judge(
-            facts,
+            run.facts,
             claim=claim,
             claim_uid=annotations.get(claims.CLAIM_UID, ""),
             volume=annotations.get(claims.VOLUME, ""),
@@ -247,7 +213,7 @@ class Backups:
         match judged:
             case Running():
                 await self._remember(item, {"running": job.metadata.name})
-                return LATER
+                return POLL if self._is_guest(job) else LATER
             case Counted(outcome=outcome):
                 await self._count(ref, item, job, outcome)
             case NotCounted(failure=failure, retry_at=retry_at):
@@ -257,7 +223,7 @@ class Backups:
                 status.warning(self._world, ref, "BackupVoid", f"Backup does not count: {detail}")
             case _:
                 assert_never(judged)
-        await self._clear(job)
+        await self._clear(ref, job)
         return SOON
 
     async def _failed(
@@ -326,15 +292,21 @@ class Backups:
     async def _remember(self, item: objects.Protection | None, changes: Mapping[str, Any]) -> None:
         await status.write(self._world, objects.PROTECTIONS, item, {"backup": changes})
 
-    async def _clear(self, job: objects.Job) -> None:
+    async def _clear(self, ref: ClaimRef, job: objects.Job) -> None:
         """Delete what the run read through, and its Job.
 
         An alias goes first: while the Job is there, whoever comes after a crash is led back to it.
         """
+        if self._is_guest(job):
+            await self._guests.clear(ref, job)
+            return
         name = job.metadata.name
         by_snapshot = job.annotations.get(METHOD) == CopyMethod.SNAPSHOT
         if not by_snapshot:
             await aliases.clear(self._world, name)
         await self._world.kube.delete(objects.JOBS, name, self._world.settings.namespace, uid=job.metadata.uid)
         if by_snapshot:
-            self._copies.note(ClaimRef.parse(job.annotations[claims.CLAIM]), name)  # the next look clears it away
+            self._copies.note(ref, name)  # the next look clears it away
+
+    def _is_guest(self, job: objects.Job) -> bool:
+        return job.metadata.namespace != self._world.settings.namespace

@@ -201,6 +201,7 @@ class Fill:
             labels={names.KIND: "restore"},
             annotations={claims.CLAIM: str(self.claim.ref)},
             owner=claims.owner(self.name, self.prime.metadata.uid),
+            run_as=self.world.intent(self.claim).run_as,
         )
         try:
             await self.world.kube.create(manifest)

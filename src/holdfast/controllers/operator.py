@@ -126,6 +126,7 @@ class Operator:
         informers.claims.add_listener(self._claim_changed)
         informers.volumes.add_listener(self._volume_changed)
         informers.namespaces.add_listener(self._namespace_changed)
+        informers.classes.add_listener(self._class_changed)
         informers.repositories.add_listener(self._repository_changed)
         informers.secrets.add_handler(self._secret_changed)
         informers.protections.add_listener(self._protection_changed)
@@ -176,6 +177,16 @@ class Operator:
         if old is not None and new is not None and old.labels == new.labels and old.is_deleting == new.is_deleting:
             return
         self._wake_all(lambda key: key.namespace == change.key.name)
+
+    def _class_changed(self, change: Change[objects.StorageClass]) -> None:
+        """How claims of the class are read may have changed."""
+        old, new = change.old, change.new
+        if old is not None and new is not None and old.annotations == new.annotations:
+            return
+        for key, claim in self.world.informers.claims.objects.items():
+            if claim.spec.storage_class_name == change.key.name and key.namespace != self.world.settings.namespace:
+                self.protect.add(key)
+                self.backup.add(key)
 
     def _repository_changed(self, change: Change[objects.Repository]) -> None:
         self.repository.add(change.key)

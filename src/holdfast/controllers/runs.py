@@ -1,6 +1,7 @@
 """Movers' Jobs as facts: what became of a run, read from its pod's termination (2 to 3 s before the Job says so)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,6 +16,14 @@ from holdfast.render import names
 from holdfast.render.pods import MOVER
 
 KILLED: Final = frozenset({137, 143})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A mover's Job, and what it and its pods say."""
+
+    job: objects.Job
+    facts: JobFacts
 
 
 def observe(world: World, name: str) -> JobFacts | None:
@@ -51,7 +60,7 @@ def read(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelt
         return JobFacts(name=name, state=JobState.ENDED, ended=now, result=None, failure=failure)
     started = any(pod.status is not None and pod.status.phase == "Running" for pod in pods)
     if not started and now - job.metadata.creation_timestamp > start_deadline:
-        stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(pods, start_deadline))
+        stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(job, pods, start_deadline))
         return JobFacts(name=name, state=JobState.STUCK, ended=None, result=None, failure=stuck)
     return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)
 
@@ -105,7 +114,13 @@ def _why_failed(job: objects.Job, pods: Sequence[objects.Pod]) -> str:
     return "the mover's pod was removed" if not pods else "the mover's Job failed"
 
 
-def _why_stuck(pods: Sequence[objects.Pod], start_deadline: timedelta) -> str:
+def _why_stuck(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta) -> str:
+    if not pods:
+        name, namespace = job.metadata.name, job.metadata.namespace
+        return (
+            f"no pod was made for the mover within {start_deadline}: `kubectl describe job/{name} "
+            f"--namespace={namespace}` says why (a quota, Pod Security)"
+        )
     why = obstacle(pods)
     if why is None:
         return f"the mover's pod has not started within {start_deadline}"

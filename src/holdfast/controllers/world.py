@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from holdfast.decide import copying, intent, protection
+from holdfast.decide import copying, guest, intent, protection, storage_class
 from holdfast.decide.protection import Broken
 from holdfast.kube import objects, parse, specs
 from holdfast.kube.client import Kube
@@ -14,8 +14,8 @@ from holdfast.kube.informer import Informer
 from holdfast.kube.objects import Key
 from holdfast.kube.snapshots import SnapshotClasses
 from holdfast.model.claim import Claim, ClaimRef, Identity
-from holdfast.model.copying import Source, Way
-from holdfast.model.intent import PREFIX, Intent
+from holdfast.model.copying import ClassSettings, NoWay, Source, Way
+from holdfast.model.intent import PREFIX, Intent, Problem
 from holdfast.model.protection import NoPlan, Plan
 from holdfast.model.repository import Repository
 from holdfast.model.settings import Settings
@@ -161,13 +161,20 @@ class World:
         volume = self.informers.volumes.get("", claim.volume_name or "")
         if volume is None:
             return None
-        storage_class = self.informers.classes.get("", claim.storage_class or "")
+        found = self.informers.classes.get("", claim.storage_class or "")
+        settings = storage_class.read(found.metadata.name, found.annotations) if found is not None else ClassSettings()
+        if isinstance(settings, Problem):
+            return NoWay(reason="ClassSettings", detail=str(settings))
         source = Source(
             driver=str(volume.spec.csi.get("driver")) if volume.spec.csi is not None else None,
-            provisioner=storage_class.provisioner if storage_class is not None else None,
+            provisioner=found.provisioner if found is not None else None,
             has_alias=alias_source(volume) is not None,
+            settings=settings,
         )
-        return copying.way(claim, plan.copy_method, source, await self.snapshot_classes.current())
+        namespace = claim.ref.namespace
+        no_guest = guest.refusal(namespace, self.namespace_labels(namespace), plan.repository.value)
+        classes = await self.snapshot_classes.current()
+        return copying.way(claim, plan.copy_method, source, classes, no_guest=no_guest)
 
     def writer(self, ref: ClaimRef, plan: Plan) -> ClaimRef | None:
         """Return the other claim that writes this claim's history; None when this claim does."""

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 
 from holdfast.model.claim import Claim
 from holdfast.model.copying import (
+    AsGuest,
     Broken,
     ByAlias,
     BySnapshot,
@@ -45,17 +46,23 @@ PATIENCE: Final = timedelta(seconds=20)
 DEADLINE: Final = timedelta(hours=2)
 
 
-def way(claim: Claim, wish: CopyMethod, source: Source, classes: Sequence[SnapshotClass]) -> Way:
-    """Return how the claim's data is read."""
-    found = _snapshot_class(claim, source, classes)
-    match wish:
-        case CopyMethod.AUTO:
-            return found if isinstance(found, BySnapshot) else _by_alias(claim, source, found)
-        case CopyMethod.SNAPSHOT:
-            return found if isinstance(found, BySnapshot) else NoWay(reason="NoSnapshotClass", detail=found)
+def way(
+    claim: Claim, wish: CopyMethod, source: Source, classes: Sequence[SnapshotClass], *, no_guest: str | None
+) -> Way:
+    """Return how the claim's data is read. `no_guest`: why no mover may work in its namespace; None when one may."""
+    wished = source.settings.copy_method if wish is CopyMethod.AUTO else wish
+    match wished:
         case CopyMethod.DIRECT:
-            return _by_alias(claim, source, "it is asked for")
-    assert_never(wish)
+            asked = "it is asked for" if wish is wished else f"StorageClass {claim.storage_class} asks for it"
+            return _direct(claim, source, asked, no_guest)
+        case CopyMethod.SNAPSHOT | CopyMethod.AUTO:
+            found = _snapshot_class(claim, source, classes)
+            if isinstance(found, BySnapshot):
+                return found
+            if wished is CopyMethod.SNAPSHOT or source.settings.snapshot_class is not None:
+                return NoWay(reason="NoSnapshotClass", detail=found)
+            return _direct(claim, source, found, no_guest)
+    assert_never(wished)
 
 
 def _snapshot_class(claim: Claim, source: Source, classes: Sequence[SnapshotClass]) -> BySnapshot | str:
@@ -65,6 +72,11 @@ def _snapshot_class(claim: Claim, source: Source, classes: Sequence[SnapshotClas
     if source.provisioner != source.driver:
         return f"StorageClass {claim.storage_class or '(none)'} makes no volumes of driver {source.driver}"
     own = sorted((each for each in classes if each.driver == source.driver), key=lambda each: each.name)
+    named = source.settings.snapshot_class
+    if named is not None:
+        if any(each.name == named for each in own):
+            return BySnapshot(snapshot_class=named, why=f"StorageClass {claim.storage_class} names {named}")
+        return f"StorageClass {claim.storage_class} names {named}, and driver {source.driver} has no such class"
     default = [each for each in own if each.is_default]
     if len(default) == 1:
         return BySnapshot(
@@ -81,15 +93,20 @@ def _snapshot_class(claim: Claim, source: Source, classes: Sequence[SnapshotClas
     return f"driver {source.driver} has the VolumeSnapshotClasses {', '.join(c.name for c in own)}, and {which} default"
 
 
-def _by_alias(claim: Claim, source: Source, why: str) -> ByAlias | NoWay:
+def _direct(claim: Claim, source: Source, why: str, no_guest: str | None) -> ByAlias | AsGuest | NoWay:
     if SINGLE_POD in claim.access_modes:
         detail = f"{SINGLE_POD} lets no second pod read the volume, and no snapshot can be read instead: {why}"
         return NoWay(reason=SINGLE_POD, detail=detail)
-    if not source.has_alias:
-        kinds = "hostPath, local, nfs or csi"
-        detail = f"volume {claim.volume_name} is none of {kinds}: it cannot be read beside the app"
-        return NoWay(reason="NoAlias", detail=detail)
-    return ByAlias(why=why)
+    if source.has_alias and source.settings.alias:
+        return ByAlias(why=why)
+    alone = (
+        f"StorageClass {claim.storage_class} says that no second volume can name the bytes of {claim.volume_name}"
+        if source.has_alias
+        else f"volume {claim.volume_name} is none of hostPath, local, nfs or csi, so no second one can name its bytes"
+    )
+    if no_guest is not None:
+        return NoWay(reason="NoAlias", detail=f"{alone}, and {no_guest}")
+    return AsGuest(why=f"{why}; in namespace {claim.ref.namespace}: {alone}")
 
 
 def seat(claim: Claim, users: Sequence[User], *, placeless: bool) -> Seat | Broken:

@@ -1,5 +1,6 @@
 """Labels and annotations → Intent. Whatever cannot be read becomes a problem, never a silent default."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -24,6 +25,7 @@ from holdfast.model.intent import (
     Protect,
     Required,
     RestoreMode,
+    RunAs,
     Sourced,
     Tier,
     Unreadable,
@@ -31,6 +33,8 @@ from holdfast.model.intent import (
 
 # A snapshot id is hexadecimal: kopia 32, restic 64 characters or a unique beginning of at least 8.
 SHORTEST_ID: Final = 8
+_USER: Final = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
+_HIGHEST: Final = 2**31 - 1  # Kubernetes takes no higher id
 
 
 class Written(Protocol):
@@ -58,6 +62,7 @@ def read(claim: Written, namespace_labels: Mapping[str, str], label: str = LABEL
         identity=_identity(_annotation(claim, "identity"), problems),
         copy_method=_copy_method(_annotation(claim, "copy-method"), problems),
         exclude=tuple(line.strip() for line in (_annotation(claim, "exclude") or "").splitlines() if line.strip()),
+        run_as=_run_as(_annotation(claim, "run-as"), problems),
         accept_partial=_annotation(claim, "accept-partial"),
         backup_now=_annotation(claim, "backup-now"),
         problems=tuple(problems),
@@ -168,13 +173,29 @@ def _identity(text: str | None, problems: list[Problem]) -> Identity | Unreadabl
 def _copy_method(text: str | None, problems: list[Problem]) -> CopyMethod:
     if text is None:
         return CopyMethod.AUTO
-    for method in CopyMethod:
-        if text.lower() == method.lower():
-            return method
-    known = ", ".join(CopyMethod)
-    what = f"{text!r} is none of {known}; auto is used"
+    found = copy_method(text)
+    if found is not None:
+        return found
+    what = f"{text!r} is none of {', '.join(CopyMethod)}; auto is used"
     problems.append(Problem(where=f"annotation {PREFIX}copy-method", what=what))
     return CopyMethod.AUTO
+
+
+def _run_as(text: str | None, problems: list[Problem]) -> RunAs | None:
+    if text is None:
+        return None
+    found = _USER.fullmatch(text)
+    uid, gid = (int(found[1]), int(found[2] or found[1])) if found is not None else (-1, -1)
+    if 0 < uid <= _HIGHEST and 0 <= gid <= _HIGHEST:
+        return RunAs(uid=uid, gid=gid)
+    what = f"{text!r} is not uid or uid:gid, in numbers and not root; movers run as root with five capabilities"
+    problems.append(Problem(where=f"annotation {PREFIX}run-as", what=what))
+    return None
+
+
+def copy_method(text: str) -> CopyMethod | None:
+    """Return the method that the text names; None when it names none."""
+    return next((method for method in CopyMethod if text.lower() == method.lower()), None)
 
 
 def _restore(claim: Written, problems: list[Problem]) -> Sourced[RestoreMode]:

@@ -35,6 +35,7 @@ def plan(ref: ClaimRef, intent: Intent, repositories: Mapping[str, Repository | 
         restore=intent.restore,
         copy_method=intent.copy_method,
         exclude=intent.exclude,
+        run_as=intent.run_as,
         accept_partial=intent.accept_partial,
         backup_now=intent.backup_now,
         problems=intent.problems,

@@ -144,6 +144,7 @@ def retry_after(why: Doubt | FailureKind) -> timedelta:
             | FailureKind.SNAPSHOT_MISSING
             | FailureKind.PATH_MISSING
             | FailureKind.NODE_NOT_KNOWN
+            | FailureKind.NOT_ADMITTED
             | FailureKind.NO_VOLUME_SNAPSHOT
             | FailureKind.SOURCE_UNREADABLE
             | FailureKind.REPOSITORY_FULL

@@ -18,6 +18,7 @@ def after(kind: FailureKind, attempt: int) -> timedelta:
             | FailureKind.PARTIAL_LISTING
             | FailureKind.SNAPSHOT_MISSING
             | FailureKind.NODE_NOT_KNOWN
+            | FailureKind.NOT_ADMITTED
             | FailureKind.NO_VOLUME_SNAPSHOT
             | FailureKind.UNKNOWN
         ):

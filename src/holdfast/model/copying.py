@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from holdfast.model.failure import Failure
+from holdfast.model.intent import CopyMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +20,25 @@ class SnapshotClass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassSettings:
+    """What a StorageClass says of its volumes. `alias`: a second volume that names the same bytes is known to work."""
+
+    copy_method: CopyMethod = CopyMethod.AUTO
+    snapshot_class: str | None = None
+    alias: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """The volume to read. `driver`: the CSI driver it is of; `provisioner`: that of its claim's StorageClass.
 
-    `has_alias`: a second, read-only volume can name the same bytes.
+    `has_alias`: its kind lets a second, read-only volume name the same bytes.
     """
 
     driver: str | None
     provisioner: str | None
     has_alias: bool
+    settings: ClassSettings = ClassSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +57,13 @@ class ByAlias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AsGuest:
+    """A mover reads the claim itself, in the namespace of its app, which holds a credential meanwhile."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoWay:
     """The claim cannot be read in the way that is asked for, or in any: why, as a reason and a sentence."""
 
@@ -53,7 +71,7 @@ class NoWay:
     detail: str
 
 
-Way = BySnapshot | ByAlias | NoWay
+Way = BySnapshot | ByAlias | AsGuest | NoWay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

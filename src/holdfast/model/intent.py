@@ -23,14 +23,22 @@ ANNOTATIONS: Final[Mapping[str, str]] = {
     "repository": "name of the Repository to use instead of the default",
     "restore": "`auto`, `required`, `never`, a snapshot id, or an RFC 3339 time (the newest backup as of then)",
     "restore-reason": "why `restore: never`",
-    "copy-method": "`auto` (a volume snapshot where the driver has a class for them, else the volume itself), "
-    "`Snapshot` or `Direct`",
+    "copy-method": "`auto` (what the StorageClass says, else a volume snapshot where the driver has a class for them, "
+    "else the volume itself), `Snapshot` or `Direct`",
     "exclude": "patterns left out of backups, one a line",
+    "run-as": "`uid` or `uid:gid` that movers of this claim run as, instead of root with five capabilities",
     "identity": "`namespace/claim` whose history this claim takes over",
     "accept-partial": "why partial snapshots of this claim may be restored",
     "backup-now": "a new value starts one backup",
     "exempt-reason": "why the claim is deliberately unprotected",
 }
+# Those on a StorageClass, for all claims of it.
+CLASS_ANNOTATIONS: Final[Mapping[str, str]] = {
+    "copy-method": "`Snapshot` or `Direct`, for claims that say nothing else themselves",
+    "snapshot-class": "name of the VolumeSnapshotClass to take snapshots with",
+    "alias": '`"false"`: a second volume that names the same bytes does not work with this driver',
+}
+GUESTS: Final = PREFIX + "guest-movers"  # on a namespace, by an administrator
 
 
 class Tier(StrEnum):
@@ -122,6 +130,17 @@ class Protect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunAs:
+    """The user and the group of a mover that is not root, and so has no capability either."""
+
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """Labels and annotations of one claim, read strictly."""
 
@@ -133,6 +152,7 @@ class Intent:
     identity: Identity | Unreadable | None
     copy_method: CopyMethod
     exclude: tuple[str, ...]
+    run_as: RunAs | None
     accept_partial: str | None
     backup_now: str | None
     problems: tuple[Problem, ...]

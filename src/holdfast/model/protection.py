@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from holdfast.model.claim import Identity
 from holdfast.model.evidence import Doubt
-from holdfast.model.intent import CopyMethod, Problem, Protect, RestoreMode, Sourced, Tier
+from holdfast.model.intent import CopyMethod, Problem, Protect, RestoreMode, RunAs, Sourced, Tier
 from holdfast.model.repository import Repository
 from holdfast.model.verdict import Hold
 
@@ -22,6 +22,7 @@ class Plan:
     restore: Sourced[RestoreMode]
     copy_method: CopyMethod
     exclude: tuple[str, ...]
+    run_as: RunAs | None
     accept_partial: str | None
     backup_now: str | None
     problems: tuple[Problem, ...]

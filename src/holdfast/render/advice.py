@@ -89,6 +89,8 @@ def _failure(why: FailureKind) -> str:
             return "`holdfast ls` shows what is there."
         case FailureKind.NODE_NOT_KNOWN:
             return "Start the app, or give the volume a nodeAffinity."
+        case FailureKind.NOT_ADMITTED:
+            return "Apply what `holdfast render guest NAMESPACE` prints, and look at quotas and admission rules there."
         case FailureKind.NO_VOLUME_SNAPSHOT:
             return "Look at the CSI driver and its snapshotter; `holdfast.dev/copy-method: Direct` does without them."
         case FailureKind.SOURCE_UNREADABLE:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
+from holdfast.model.intent import GUESTS
 from holdfast.model.settings import Settings
 from holdfast.render import names
 
@@ -42,6 +43,11 @@ AT_HOME: Final = (
     ("apps", ("deployments",), ("get", "create", "patch", "delete")),
     ("coordination.k8s.io", ("leases",), ("get", "create", "patch")),
 )
+# In a namespace whose administrator lets movers work there. Nothing here reads a Secret: the run's own is only made.
+AS_GUEST: Final = (
+    ("batch", ("jobs",), ("get", "list", "create", "delete")),
+    ("", ("secrets",), ("create",)),
+)
 
 
 def manifests(settings: Settings) -> tuple[dict[str, Any], ...]:
@@ -79,6 +85,16 @@ def peoples_rights() -> tuple[dict[str, Any], ...]:
             "rules": _rules((("holdfast.dev", resources, verbs),)),
         }
         for name, (roles, resources, verbs) in PEOPLE.items()
+    )
+
+
+def guest(settings: Settings, namespace: str) -> tuple[dict[str, Any], ...]:
+    """Return what lets movers work in an app's namespace: its label, and what the operator may do there."""
+    account = [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": settings.namespace}]
+    return (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {GUESTS: "true"}}},
+        _rbac("Role", namespace, {"rules": _rules(AS_GUEST)}),
+        _rbac("RoleBinding", namespace, {"roleRef": _role("Role"), "subjects": account}),
     )
 
 

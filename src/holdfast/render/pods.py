@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
 from holdfast.model import wire
-from holdfast.model.intent import MANAGED_BY
+from holdfast.model.intent import MANAGED_BY, RunAs
 from holdfast.model.repository import (
     ClaimStorage,
     DirectoryStorage,
@@ -102,6 +102,7 @@ def mover_job(
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
     owner: Mapping[str, Any] | None = None,
+    run_as: RunAs | None = None,
 ) -> dict[str, Any]:
     """Return the Job that carries out one work order. Retries are ours, by class of failure: backoffLimit 0."""
     parent = {"name": "restore", "emptyDir": {}}
@@ -116,7 +117,7 @@ def mover_job(
             volume_mounts.append({"name": "restore", "mountPath": mount.path.rpartition("/")[0]})
         volume_mounts.append({"name": f"claim-{index}", "mountPath": mount.path, "readOnly": mount.read_only})
     environment = [{"name": "HOLDFAST_WORK_ORDER", "value": wire.encode(order).decode()}]
-    pod = _pod(image, MOVER, repository, environment, volumes, volume_mounts, read_only_repository=False)
+    pod = _pod(image, MOVER, repository, environment, volumes, volume_mounts, read_only_repository=False, run_as=run_as)
     pod["restartPolicy"] = "Never"
     if node is not None:
         pod["affinity"] = {"nodeAffinity": {chooser.REQUIRED: {"nodeSelectorTerms": chooser.on_node(node)}}}
@@ -190,6 +191,7 @@ def _pod(
     mounts: list[dict[str, Any]],
     *,
     read_only_repository: bool,
+    run_as: RunAs | None = None,
 ) -> dict[str, Any]:
     if (source := _volume(repository.storage)) is not None:
         volumes.append({"name": "repository", **source})
@@ -207,15 +209,21 @@ def _pod(
                 "env": [*environment, *_credentials(repository)],
                 "volumeMounts": mounts,
                 "securityContext": {
-                    "runAsUser": 0,
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)},
+                    **_user(run_as),
                 },
             }
         ],
         "volumes": volumes,
     }
+
+
+def _user(run_as: RunAs | None) -> dict[str, Any]:
+    if run_as is None:
+        return {"runAsUser": 0, "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)}}
+    user = {"runAsUser": run_as.uid, "runAsGroup": run_as.gid, "runAsNonRoot": True}
+    return {**user, "capabilities": {"drop": ["ALL"]}}
 
 
 def _credentials(repository: Repository) -> list[dict[str, Any]]:

@@ -10,7 +10,16 @@ from typing import Final
 from holdfast.model.admission import Unarmed
 from holdfast.model.evidence import Doubt
 from holdfast.model.failure import FailureKind
-from holdfast.model.intent import ANNOTATIONS, EXEMPT_LABEL, LABEL, OFF, PREFIX, Tier
+from holdfast.model.intent import (
+    ANNOTATIONS,
+    CLASS_ANNOTATIONS,
+    EXEMPT_LABEL,
+    GUESTS,
+    LABEL,
+    OFF,
+    PREFIX,
+    Tier,
+)
 from holdfast.model.population import Pause
 from holdfast.model.protection import Health
 from holdfast.model.settings import Settings
@@ -29,11 +38,16 @@ def keys() -> str:
         (f"claim: `{EXEMPT_LABEL}`", f'`"true"`: deliberately unprotected; needs `{PREFIX}exempt-reason`'),
     ]
     annotations = [(f"`{PREFIX}{name}`", meaning) for name, meaning in ANNOTATIONS.items()]
+    by_administrators = [
+        (f"namespace: label `{GUESTS}`", '`"true"`: movers may work in it, for volumes that can be read nowhere else'),
+        *((f"StorageClass: annotation `{PREFIX}{name}`", meaning) for name, meaning in CLASS_ANNOTATIONS.items()),
+    ]
     return _page(
         "Labels and annotations",
         "Read strictly: a value that cannot be read is an Event on the claim and `NeedsReview` in its Protection.",
         ("Labels", ("Where", "Meaning"), labels),
         ("Annotations on claims", ("Key", "Meaning"), annotations),
+        ("On namespaces and StorageClasses, by administrators", ("Where", "Meaning"), by_administrators),
     )
 
 

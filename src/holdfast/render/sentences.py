@@ -5,7 +5,7 @@ from typing import Final, assert_never
 
 from holdfast.model.admission import Arm, LeaveAlone, Refuse
 from holdfast.model.claim import Claim
-from holdfast.model.copying import ByAlias, BySnapshot, NoWay, Way
+from holdfast.model.copying import AsGuest, ByAlias, BySnapshot, NoWay, Way
 from holdfast.model.intent import CopyMethod
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.verdict import Declined, Restore, StartEmpty
@@ -34,7 +34,7 @@ def way(found: Way | None) -> tuple[str | None, str | None]:
             return None, None
         case BySnapshot(why=why):
             return CopyMethod.SNAPSHOT.value, why
-        case ByAlias(why=why):
+        case ByAlias(why=why) | AsGuest(why=why):
             return CopyMethod.DIRECT.value, why
         case NoWay(detail=detail):
             return None, detail

@@ -60,6 +60,22 @@ def render_install(context: click.Context, /, **values: Any) -> None:
     click.echo(repository.to_yaml(install.manifests(settings)), nl=False)
 
 
+@command("guest", cluster=False, output=False)
+@click.argument("namespace")
+@click.pass_context
+def render_guest(context: click.Context, namespace: str) -> None:
+    """Print what lets movers work in NAMESPACE, for volumes that can be read nowhere else.
+
+    A backup then brings the credential of the namespace's own Repository (restic, spec.namespaces: [NAMESPACE]) there
+    while it runs, for whoever may read Secrets in it.
+    """
+    from holdfast.model.settings import Settings
+    from holdfast.render import install, repository
+
+    settings = Settings(namespace=options.asked(context).holdfast_namespace)
+    click.echo(repository.to_yaml(install.guest(settings, namespace)), nl=False)
+
+
 @command("component", cluster=False, output=False, rule=True)
 @click.pass_context
 def render_component(context: click.Context) -> None:
@@ -142,6 +158,7 @@ def render_repository(
 
 render.add_command(render_arm)
 render.add_command(render_install)
+render.add_command(render_guest)
 render.add_command(render_component)
 render.add_command(render_snippet)
 render.add_command(render_crds)
