@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -83,3 +84,17 @@ async def test_unreadable_files_make_a_backup_partial_and_are_named(unprivileged
         ended = await pod.run(pods.restore(whole), "run-3")
         assert isinstance(ended.outcome, Restored), ended
     assert (pod.target / "folder/file").read_text() == "precious"
+
+
+async def test_the_root_of_a_volume_stays_somebody_elses(unprivileged: Pod) -> None:
+    """It is made by the driver, and let to all: only its owner may set what a snapshot knows of it."""
+    pod = await unprivileged.initialized()
+    (pod.data / "f").write_text("treasure")
+    snapshot = await pod.backed_up()
+    pod.target.mkdir(parents=True)
+    pod.target.chmod(0o777)
+    assert pod.target.stat().st_uid != pod.data.stat().st_uid
+    ended = await pod.run(pods.restore(snapshot))
+    assert isinstance(ended.outcome, Restored), ended
+    assert (pod.target / "f").read_text() == "treasure"
+    assert stat.S_IMODE(pod.target.stat().st_mode) == 0o777

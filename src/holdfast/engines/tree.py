@@ -221,7 +221,13 @@ def _make_directory(full: Path) -> None:
     if full.is_symlink() or (full.exists() and not full.is_dir()):
         full.unlink()
     full.mkdir(exist_ok=True)
-    full.chmod(0o700)
+    if not _is_others(full):
+        full.chmod(0o700)
+
+
+def _is_others(full: Path) -> bool:
+    """Return whether only somebody else may set its attributes: a volume's root, without root's rights."""
+    return os.geteuid() not in (0, full.lstat().st_uid)
 
 
 def _remove(full: Path) -> None:
@@ -247,7 +253,7 @@ def _make(target: Path, full: Path, node: Node, content: bytes) -> None:
 
 
 def _set_attributes(full: Path, node: Node) -> None:
-    if node.same_as:
+    if node.same_as or _is_others(full):
         return
     try:
         os.lchown(full, node.uid, node.gid)

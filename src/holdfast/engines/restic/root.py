@@ -63,7 +63,12 @@ def parse(text: str) -> RootAttributes:
 
 
 def apply(root: RootAttributes, directory: Path) -> None:
-    """Give a directory the attributes; raise OSError. Without root's rights the owner stays, as restic's files do."""
+    """Give a directory the attributes; raise OSError.
+
+    Without root's rights the owner stays, as restic's files do, and a directory of somebody else stays as it is.
+    """
+    if os.geteuid() not in (0, directory.stat().st_uid):
+        return
     try:
         os.chown(directory, root.uid, root.gid)
     except PermissionError:
