@@ -104,6 +104,18 @@ async def test_a_claim_is_followed_from_its_first_look_to_its_first_backup(desk:
     assert after["volume"]["place"].startswith(str(desk.town.directory))
 
 
+async def test_a_cluster_that_does_not_answer_is_said_and_the_run_is_followed_again(desk: Desk) -> None:
+    claim = await filled(desk, "patient")
+    process = await desk.start("backup", claim)
+    pid = await desk.town.caught("backup-")
+    await desk.town.sandbox.outage(2)
+    os.kill(pid, signal.SIGCONT)
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert b"the cluster does not answer" in err
+    assert out.decode().startswith(f"{claim}: backed up 1 file")
+
+
 async def test_status_is_well_and_shows_the_line_to_pin(desk: Desk) -> None:
     claim = await filled(desk, "well")
     answer = await desk.run("status", "-n", APPS)

@@ -151,7 +151,7 @@ async def _look(cluster: Cluster, open_runs: Sequence[Watched], logs: runlog.Log
         jobs = await runlog.jobs(cluster, "backup")
     except errors.Unreachable:
         # The runs do not need us: look again, for as long as the person waits.
-        return {}
+        return {each.ref: runs.CUT_OFF for each in open_runs}
     states: dict[ClaimRef, State] = {}
     for each in open_runs:
         job = jobs.get(str(each.ref))

@@ -249,6 +249,7 @@ async def _until_ended(
             told = await _look(cluster, into, name, shown, logs)
         except errors.Unreachable:
             told = None  # the restore does not need us: look again
+            shown.update({str(into): runs.CUT_OFF})
         if told is not None:
             return told
         await asyncio.sleep(POLL_SECONDS)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
+from typing import Final, assert_never
 
 from holdfast.cli.ledger import Row
 from holdfast.cli.text import counted, moment
@@ -68,6 +68,9 @@ class Result:
 
     claim: str
     outcome: Done | Failed
+
+
+CUT_OFF: Final = Waiting(detail="the cluster does not answer; what runs in it goes on")
 
 
 def state(
