@@ -16,6 +16,7 @@ from tests.e2e.security.conftest import ENGINES
 from tests.e2e.security.leaks import Secrets, Watch
 from tests.e2e.test_cluster import claim, job
 from tests.e2e.town import HOME, App
+from tests.support.s3 import S3Server
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(300)]
 
@@ -31,7 +32,7 @@ OUR_SECRETS = ("repository-default", "repository-bucket", "reader")
 
 
 @pytest.fixture
-def app(cluster: None) -> Iterator[App]:
+def app(cluster: S3Server) -> Iterator[App]:
     made = App(f"app-{os.urandom(3).hex()}")
     made.create()
     yield made
@@ -39,7 +40,7 @@ def app(cluster: None) -> Iterator[App]:
 
 
 @pytest.fixture
-def credentials(cluster: None) -> Secrets:
+def credentials(cluster: S3Server) -> Secrets:
     """Return all that opens a repository: passwords, storage keys, and the tokens of readers."""
     found: dict[str, str] = {}
     for item in json.loads(kubectl("get", "secrets", f"--namespace={HOME}", "--output=json"))["items"]:

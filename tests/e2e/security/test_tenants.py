@@ -14,6 +14,7 @@ from tests.cluster import places, processes
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e.test_cluster import claim, job
 from tests.e2e.town import HOME, App, apply, holdfast
+from tests.support.s3 import S3Server
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(300)]
 
@@ -123,7 +124,7 @@ def second_content(name: str, handle: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def victim(cluster: None) -> Iterator[Victim]:
+def victim(cluster: S3Server) -> Iterator[Victim]:
     made = Victim(f"victim-{os.urandom(3).hex()}")
     made.settle()
     yield made

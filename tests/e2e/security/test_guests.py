@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from tests.cluster import places
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e.security.test_credentials import ALLOWED_THERE, RESTRICTED
 from tests.e2e.test_cluster import job
-from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast, until
-from tests.support.s3 import S3Server, running_server
+from tests.e2e.town import HOME, App, apply, holdfast, until
+from tests.support.s3 import S3Server
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(400)]
 
@@ -22,30 +21,29 @@ OPERATOR = f"system:serviceaccount:{HOME}:holdfast-operator"
 USER = 1000
 
 
-@pytest.fixture(scope="module")
-def server(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """Return the store of the Repositories; Holdfast runs, and a class says that its volumes have no alias."""
-    install()
+@pytest.fixture(scope="module", autouse=True)
+def storage_class(cluster: S3Server) -> Iterator[None]:
+    """Make a class that says that its volumes have no alias."""
     annotations = {"holdfast.dev/copy-method": "Direct", "holdfast.dev/alias": "false"}
     kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": places.DRIVER}
     apply(json.dumps({**kind, "metadata": {"name": CLASS, "annotations": annotations}}))
-    with running_server(tmp_path_factory.mktemp("s3"), address=places.NODE_ADDRESS) as found:
-        yield found
+    yield
     kubectl("delete", f"storageclass/{CLASS}")
-    lose_holdfast()
 
 
 @pytest.fixture
-def own(server: S3Server, app: App) -> App:
+def own(cluster: S3Server, app: App) -> Iterator[App]:
     """Return an app's namespace with a Repository of its own."""
-    place = f"http://{server.endpoint}/{server.bucket}/{app.name}"
+    place = f"http://{cluster.endpoint}/{cluster.bucket}/{app.name}"
     written = holdfast("render", "repository", app.name, "--engine", "restic", "--s3", place, "--insecure")
     secret, repository = yaml.safe_load_all(written)
-    secret["stringData"] |= server.environment
+    secret["stringData"] |= cluster.environment
     repository["spec"]["namespaces"] = [app.name]
     apply(yaml.safe_dump_all([secret, repository]))
     kubectl("wait", "--for=condition=Ready", f"repository/{app.name}", "--timeout=120s")
-    return app
+    yield app
+    kubectl("delete", f"repository/{app.name}")
+    kubectl("delete", f"secret/{secret['metadata']['name']}", f"--namespace={HOME}")
 
 
 def protect(app: App, **annotations: str) -> None:
@@ -85,6 +83,7 @@ def test_a_mover_works_beside_its_app_and_leaves_nothing_there(own: App) -> None
     assert own.run("second", "stat -c %u:%g:%a /data/file; cat /data/file", on="data") == "7:8:640\ntreasure\n"
 
 
+@pytest.mark.long
 def test_a_label_without_rights_is_told_with_what_to_apply(own: App) -> None:
     kubectl("label", "namespace", own.name, "holdfast.dev/guest-movers=true")
     protect(own, **{"holdfast.dev/backup-now": "1"})
