@@ -63,20 +63,6 @@ async def nothing_is_left(town: Town) -> None:
     assert not [each for each in await town.kube.list(objects.VOLUMES) if each.metadata.name.startswith("backup-")]
 
 
-async def caught(town: Town) -> int:
-    """Stop the mover in the apps' namespace where it is; return its process id."""
-
-    async def found() -> int | None:
-        for pod in await town.kube.list(objects.PODS, APPS):
-            if pod.metadata.name.startswith("backup-"):
-                return town.cluster.pod_pid(APPS, pod.metadata.name)
-        return None
-
-    pid = await town.until("a mover runs beside the app", found)
-    os.kill(pid, signal.SIGSTOP)
-    return pid
-
-
 async def forge(town: Town) -> None:
     """Create a Job that has our labels and speaks of no claim: whoever may create Jobs can."""
     labels = {"app.kubernetes.io/managed-by": "holdfast", "holdfast.dev/run-kind": "backup"}
@@ -95,7 +81,7 @@ async def test_it_is_backed_up_beside_its_app_and_comes_back(town: Town) -> None
     await town.let_guests()
     await filled(town)
     await town.annotate("data", {"holdfast.dev/backup-now": "1"})
-    pid = await caught(town)
+    pid = await town.caught("backup-", APPS)
     try:
         secrets = [
             each for each in await town.kube.list(objects.SECRETS, APPS) if each.metadata.name.startswith("backup-")
@@ -151,7 +137,7 @@ async def test_a_new_operator_finds_the_run_and_counts_it_once(town: Town) -> No
     await town.let_guests()
     await filled(town)
     await town.annotate("data", {"holdfast.dev/backup-now": "1"})
-    pid = await caught(town)
+    pid = await town.caught("backup-", APPS)
     await town.stop()
     await forge(town)
     os.kill(pid, signal.SIGCONT)

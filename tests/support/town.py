@@ -397,13 +397,14 @@ class Town:
 
         await self.until("helpers are cleared", clean)
 
-    async def caught(self, kind: str) -> int:
+    async def caught(self, kind: str, namespace: str | None = None) -> int:
         """Stop the next mover whose name begins like this where it is; return its process id."""
+        place = namespace or self.settings.namespace
 
         async def found() -> int | None:
-            for pod in await self.kube.list(objects.PODS, self.settings.namespace):
+            for pod in await self.kube.list(objects.PODS, place):
                 if pod.metadata.name.startswith(kind):
-                    return self.cluster.pod_pid(self.settings.namespace, pod.metadata.name)
+                    return self.cluster.pod_pid(place, pod.metadata.name)
             return None
 
         pid = await self.until(f"a mover runs for {kind}", found)
