@@ -105,7 +105,7 @@ async def test_a_claim_is_followed_from_its_first_look_to_its_first_backup(desk:
 
 
 async def test_a_cluster_that_does_not_answer_is_said_and_the_run_is_followed_again(desk: Desk) -> None:
-    claim = await filled(desk, "patient")
+    claim = await filled(desk, "cut-off")
     process = await desk.start("backup", claim)
     pid = await desk.town.caught("backup-")
     await desk.town.sandbox.outage(2)
