@@ -90,6 +90,16 @@ async def test_a_blank_app_is_not_what_is_remembered_first(town: Town) -> None:
     await backups(town, 1)
 
 
+async def test_claims_that_cannot_be_read_hold_no_place_of_those_that_can(town: Town) -> None:
+    await restarted(town, concurrent_backups=1)
+    await town.claim("odd", annotations={"holdfast.dev/copy-method": "Snapshot", "holdfast.dev/backup-now": "1"})
+    await town.run("odd", "echo treasure > f")
+    await town.told("odd", "NoSnapshotClass")
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.back_up("data")
+
+
 async def test_each_new_value_of_backup_now_runs_once(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "echo treasure > f")

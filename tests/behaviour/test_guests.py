@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,16 @@ async def nothing_is_left(town: Town) -> None:
     assert not [each for each in await town.kube.list(objects.VOLUMES) if each.metadata.name.startswith("backup-")]
 
 
-async def forge(town: Town) -> None:
-    """Create a Job that has our labels and speaks of no claim: whoever may create Jobs can."""
+async def forge(town: Town, annotations: dict[str, str] | None = None) -> None:
+    """Create a Job that has our labels, and waits for a Secret of its own name: whoever may create Jobs can."""
     labels = {"app.kubernetes.io/managed-by": "holdfast", "holdfast.dev/run-kind": "backup"}
-    container = {"name": "mover", "image": town.image, "command": ["true"]}
+    wanted = {"secretKeyRef": {"name": "forged", "key": "RESTIC_PASSWORD"}}
+    container = {"name": "mover", "image": town.image, "command": ["true"], "env": [{"name": "P", "valueFrom": wanted}]}
     await town.kube.create(
         {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"name": "forged", "namespace": APPS, "labels": labels},
+            "metadata": {"name": "forged", "namespace": APPS, "labels": labels, "annotations": annotations or {}},
             "spec": {"template": {"spec": {**AT_ONCE, "restartPolicy": "Never", "containers": [container]}}},
         }
     )
@@ -152,3 +154,34 @@ async def test_a_new_operator_finds_the_run_and_counts_it_once(town: Town) -> No
     await nothing_is_left(town)
     assert (await town.backup("data"))["attempt"] == 0
     assert await town.back_up("data") != first
+
+
+async def test_a_forged_run_is_lent_nothing_that_opens_more_than_the_namespaces_own(town: Town) -> None:
+    await town.let_guests()
+    await filled(town)
+    await town.write_repository(namespaces=[APPS, "others"])
+    await town.stop()
+    await forge(town, {"holdfast.dev/claim": f"{APPS}/data"})
+    await town.start()
+
+    async def is_seen() -> bool:
+        return (await town.backup("data")).get("running") == "forged"
+
+    await town.until("the run is found", is_seen)
+    assert await town.find(objects.SECRETS, "forged") is None
+
+
+async def test_guests_hold_no_place_of_other_namespaces(town: Town) -> None:
+    await town.stop()
+    town.settings = replace(town.settings, concurrent_backups=1)
+    await town.start()
+    await town.let_guests()
+    await filled(town)
+    await town.claim("plain")
+    await town.run("plain", "echo plain > f")
+    await town.annotate("data", {"holdfast.dev/backup-now": "1"})
+    pid = await town.caught("backup-", APPS)
+    try:
+        await town.back_up("plain")
+    finally:
+        os.kill(pid, signal.SIGCONT)

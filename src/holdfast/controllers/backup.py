@@ -128,20 +128,21 @@ class Backups:
         left = await self._copies.clear(claim.ref, keep=name)
         if left is not None:
             return left
-        if not self._copies.has(claim.ref, name) and not self._may_start(claim.ref):
+        volume = self._world.informers.volumes.get("", claim.volume_name or "")
+        way = await self._world.way(claim, plan)
+        if volume is None or way is None:
+            return SOON
+        if isinstance(way, NoWay):
+            self._waiting.pop(claim.ref, None)  # it would hold a place in the queue for as long as nobody mends it
+            status.warning(self._world, claim.ref, way.reason, way.detail)
+            return await self._copies.clear(claim.ref) or LATER
+        if not self._copies.has(claim.ref, name) and not self._may_start(claim.ref, way):
             return FULL
         # What was written when the last run was counted may not be seen yet: it would be made once more.
         now = await self._world.kube.get(objects.PROTECTIONS, claim.ref.name, claim.ref.namespace)
         if status.memory(now) != status.memory(item):
             return SOON
-        volume = self._world.informers.volumes.get("", claim.volume_name or "")
-        way = await self._world.way(claim, plan)
-        if volume is None or way is None:
-            return SOON
         match way:
-            case NoWay(reason=reason, detail=detail):
-                status.warning(self._world, claim.ref, reason, detail)
-                return await self._copies.clear(claim.ref) or LATER
             case ByAlias() | AsGuest():
                 left = await self._copies.clear(claim.ref)
                 if left is not None:
@@ -180,12 +181,18 @@ class Backups:
             await self._remember(item, {"running": None})
         return left
 
-    def _may_start(self, ref: ClaimRef) -> bool:
-        """Return whether the gate lets the claim's run start now; copies hold their places like Jobs."""
+    def _may_start(self, ref: ClaimRef, way: BySnapshot | ByAlias | AsGuest) -> bool:
+        """Return whether the gate lets the claim's run start now; copies hold their places like Jobs.
+
+        Guests have a gate of their own in each namespace: who works there may keep a mover from ending.
+        """
+        if isinstance(way, AsGuest):
+            self._waiting.pop(ref, None)
+            return self._guests.has_place(ref.namespace)
         self._waiting.setdefault(ref, self._world.now())
         waiting = [capacity.Waiting(key=str(each), since=since) for each, since in self._waiting.items()]
         busy = {job.annotations.get(claims.CLAIM, "") for job in runs.active(self._world, "backup")}
-        busy |= self._copies.claims | self._guests.claims
+        busy |= self._copies.claims
         return str(ref) in capacity.admit(waiting, busy, self._world.settings.concurrent_backups)
 
     async def _broken(self, claim: Claim, item: objects.Protection, due: Due, broken: Broken) -> timedelta:

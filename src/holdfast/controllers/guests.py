@@ -9,6 +9,7 @@ from typing import Any, Final
 from holdfast.controllers import runs
 from holdfast.controllers.runs import Run
 from holdfast.controllers.world import World
+from holdfast.decide import guest
 from holdfast.kube import errors, objects
 from holdfast.model.claim import ClaimRef
 from holdfast.model.copying import Broken
@@ -30,10 +31,9 @@ class Guests:
         self._world = world
         self._known: dict[ClaimRef, str] = {}
 
-    @property
-    def claims(self) -> frozenset[str]:
-        """Return the claims that a mover reads in their own namespace."""
-        return frozenset(str(ref) for ref in self._known)
+    def has_place(self, namespace: str) -> bool:
+        """Return whether a mover may start in the namespace: one after the other works there."""
+        return all(ref.namespace != namespace for ref in self._known)
 
     async def recover(self) -> Sequence[ClaimRef]:
         """Find the runs that an earlier process started; return their claims."""
@@ -71,7 +71,14 @@ class Guests:
         return None
 
     async def _lend(self, job: objects.Job, repository: Repository) -> None:
-        """Give the Job its credential: after it, so that it never stays without a Job to go with."""
+        """Give the Job its credential: after it, so that it never stays without a Job to go with.
+
+        Asked for once more what opens it: a claim may name another Repository than when its Job was made, and the Job
+        itself can be forged.
+        """
+        labels = self._world.namespace_labels(str(job.metadata.namespace))
+        if guest.refusal(str(job.metadata.namespace), labels, repository) is not None:
+            return
         secret = self._world.informers.secrets.get(self._world.settings.namespace, repository.secret)
         held = (secret.data or {}) if secret is not None else {}
         keys = {key: held[key] for key in (*pods.secret_keys(repository), pods.SESSION_KEY) if key in held}
