@@ -75,9 +75,7 @@ class Ground:
     as_operator: Callable[[], Kube]  # connects with the operator's own rights, where there are rights
     image: str  # of apps, which need a shell
     unarmed: Callable[[], contextlib.AbstractContextManager[None]]  # the cluster before its policies were there
-    admit: Callable[[Mapping[str, Any]], None] | None = (
-        None  # applies what an administrator does, where there are rights
-    )
+    admit: Callable[[Mapping[str, Any]], None] | None = None  # applies rights, where there are any
 
 
 Opener = Callable[[Path, Settings, MovableClock], contextlib.AbstractAsyncContextManager[Ground]]
@@ -303,8 +301,8 @@ class Town:
         """Let movers work in the namespace, as an administrator does."""
         label, *rights = install.guest(self.settings, namespace)
         await self.kube.apply(label)
-        for manifest in rights:
-            if self.admit is not None:
+        if self.admit is not None:
+            for manifest in rights:
                 await asyncio.to_thread(self.admit, manifest)
 
     async def annotate(self, claim: str, annotations: Mapping[str, str | None], namespace: str = APPS) -> None:

@@ -148,7 +148,7 @@ async def _until_ended(cluster: Cluster, watched: Sequence[Watched], shown: live
 async def _look(cluster: Cluster, open_runs: Sequence[Watched], logs: runlog.Logs) -> Mapping[ClaimRef, State]:
     try:
         rows = await _rows(cluster, [each.ref for each in open_runs])
-        jobs = await runlog.jobs(cluster, "backup")
+        jobs = await runlog.backups(cluster)
     except errors.Unreachable:
         # The runs do not need us: look again, for as long as the person waits.
         return {each.ref: runs.CUT_OFF for each in open_runs}

@@ -267,7 +267,7 @@ async def _look(
     bound = parse.claim(found).phase is ClaimPhase.BOUND
     if told.phase == TAKEN or told.reason == NEEDS_A_POD or (told.phase == "Done" and bound):
         return told
-    job = (await runlog.jobs(cluster, "restore")).get(str(into))
+    job = (await runlog.restores(cluster)).get(str(into))
     if job is not None:
         shown.update({str(into): runs.working(logs.progress(job), logs.obstacle(job))})
     else:

@@ -18,9 +18,18 @@ POLL_SECONDS: Final = 0.5
 STARTED: Final = frozenset({"Running", "Succeeded", "Failed"})
 
 
-async def jobs(cluster: Cluster, kind: str) -> Mapping[str, objects.Job]:
-    """Return the Jobs of one kind of run by the claim that they are for: in our namespace, or in the claim's own."""
-    found = await cluster.kube.list(objects.JOBS, labels={names.KIND: kind})
+async def restores(cluster: Cluster) -> Mapping[str, objects.Job]:
+    """Return the Jobs of restores by the claim that they are for."""
+    return await _jobs(cluster, "restore", cluster.asked.holdfast_namespace)
+
+
+async def backups(cluster: Cluster) -> Mapping[str, objects.Job]:
+    """Return the Jobs of backups by the claim that they are for: in our namespace, or as guests in the claim's own."""
+    return await _jobs(cluster, "backup", None)
+
+
+async def _jobs(cluster: Cluster, kind: str, namespace: str | None) -> Mapping[str, objects.Job]:
+    found = await cluster.kube.list(objects.JOBS, namespace, {names.KIND: kind})
     named = [(each.annotations.get(claims.CLAIM, ""), each) for each in found if not each.is_deleting]
     home = cluster.asked.holdfast_namespace
     # Anywhere else it is a forgery: who may create Jobs may give them our labels.

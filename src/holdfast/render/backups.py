@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any, Final
 
+from holdfast.model import wire
 from holdfast.model.backup import Due
 from holdfast.model.claim import Claim
 from holdfast.model.copying import AsGuest, ByAlias, BySnapshot, Seat
@@ -50,7 +51,7 @@ def job(
         claims.VOLUME: claim.volume_name or "",
         claims.IDENTITY: str(identity),
         claims.ATTEMPT: str(due.attempt),
-        SLOT: due.slot.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        SLOT: wire.to_plain(due.slot.astimezone(UTC)),
         METHOD: method.value,
     }
     if due.now_value is not None:
