@@ -209,6 +209,15 @@ async def until(true: Callable[[], Awaitable[bool]], what: str, seconds: float =
 # The whole
 
 
+def offsets(rounds: int) -> Sequence[float]:
+    """Return seconds to wait before each round, spread over the one in which kubelet looks at its containers anew.
+
+    A run that begins when the one before is seen to have ended always begins at the same moment of that second, and so
+    ends at the same one: each would take whole seconds. A schedule's runs do not know that second.
+    """
+    return [turn / rounds for turn in range(rounds)]
+
+
 async def measure(bench: Bench, data: str, method: CopyMethod, rounds: int) -> None:
     """Measure one volume: first backup, unchanged ones and, where the app's own volume is read, restores."""
     name = f"{data}-{method.value.lower()}"
@@ -220,8 +229,10 @@ async def measure(bench: Bench, data: str, method: CopyMethod, rounds: int) -> N
     backup = backing_up(bench.engine, name)
     await bench.bare("first", name, data, backup)
     await bench.back_up("first", name, data, method)
-    for _ in range(rounds):
+    for offset in offsets(rounds):
+        await asyncio.sleep(offset)
         await bench.bare("unchanged", name, data, backup)
+        await asyncio.sleep(offset)
         await bench.back_up("unchanged", name, data, method)
     for _ in range(rounds if method is CopyMethod.DIRECT else 0):
         await bench.bare_restore(name, data)
