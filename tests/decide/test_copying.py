@@ -119,6 +119,14 @@ def test_a_claim_of_a_single_pod_is_read_by_snapshot_or_not_at_all() -> None:
         assert found.reason == "ReadWriteOncePod"
 
 
+def test_the_temporary_volume_has_the_modes_of_its_claim_or_those_that_its_class_says() -> None:
+    claim = builders.claim(access_modes=("ReadWriteMany",))
+    for source, modes in ((CSI, ("ReadWriteMany",)), (told(access_modes=("ReadOnlyMany",)), ("ReadOnlyMany",))):
+        found = copying.way(claim, AUTO, source, [ONE], no_guest=None)
+        assert isinstance(found, BySnapshot)
+        assert found.access_modes == modes
+
+
 # A copy
 
 TAKEN = SnapshotFacts(created=builders.NOW, deleting=False, ours=True, ready=False, error=None, restore_bytes=None)

@@ -133,3 +133,18 @@ def test_a_driver_without_snapshots_is_read_beside_the_app(app: App) -> None:
     kubectl("annotate", f"--namespace={app.name}", "pvc/data", "holdfast.dev/copy-method=Snapshot")
     until(lambda: app.show("protection/data", ".status.state") == "NeedsReview", "the verdict")
     assert "has no VolumeSnapshotClass" in app.show("protection/data", ".status.message")
+
+
+@pytest.mark.long
+def test_a_class_may_say_how_its_snapshots_are_mounted(app: App) -> None:
+    kubectl("annotate", "storageclass/csi", "holdfast.dev/access-modes=ReadOnlyMany", "--overwrite")
+    try:
+        bind(app, "data")
+        before = remains()
+        kubectl("annotate", f"--namespace={app.name}", "pvc/data", "holdfast.dev/backup-now=1")
+        modes = ("pvc", f"--namespace={HOME}", OURS, "--output=jsonpath={.items[*].spec.accessModes}")
+        until(lambda: kubectl("get", *modes) == '["ReadOnlyMany"]', "the temporary claim")
+        until(lambda: app.show("protection/data", ".status.state") == "Protected", "the backup")
+        wait_for_no_more_than(before)
+    finally:
+        kubectl("annotate", "storageclass/csi", "holdfast.dev/access-modes-")

@@ -114,7 +114,8 @@ class Copies:
                     await self._create(copies.offered(name, home, claim))
                 case Request(size_bytes=size):
                     home = self._world.settings.namespace
-                    await self._create(copies.temporary_claim(name, home, claim, size))
+                    modes = way.access_modes
+                    await self._create(copies.temporary_claim(name, home, claim, access_modes=modes, size_bytes=size))
                 case _:
                     assert_never(step)
         return Wait(detail="the cluster does not show what was made in it")

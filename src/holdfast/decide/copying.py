@@ -5,6 +5,7 @@ them, the driver's snapshot is held by exactly one of our objects that would del
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -57,15 +58,22 @@ def way(
             return _direct(claim, source, asked, no_guest)
         case CopyMethod.SNAPSHOT | CopyMethod.AUTO:
             found = _snapshot_class(claim, source, classes)
-            if isinstance(found, BySnapshot):
-                return found
+            if isinstance(found, _Class):
+                modes = source.settings.access_modes or claim.access_modes
+                return BySnapshot(snapshot_class=found.name, access_modes=modes, why=found.why)
             if wished is CopyMethod.SNAPSHOT or source.settings.snapshot_class is not None:
                 return NoWay(reason="NoSnapshotClass", detail=found)
             return _direct(claim, source, found, no_guest)
     assert_never(wished)
 
 
-def _snapshot_class(claim: Claim, source: Source, classes: Sequence[SnapshotClass]) -> BySnapshot | str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Class:
+    name: str
+    why: str
+
+
+def _snapshot_class(claim: Claim, source: Source, classes: Sequence[SnapshotClass]) -> _Class | str:
     """Return the class to take snapshots with, or why there is none."""
     if source.driver is None:
         return "its volume is of no CSI driver, so there are no snapshots of it"
@@ -75,18 +83,15 @@ def _snapshot_class(claim: Claim, source: Source, classes: Sequence[SnapshotClas
     named = source.settings.snapshot_class
     if named is not None:
         if any(each.name == named for each in own):
-            return BySnapshot(snapshot_class=named, why=f"StorageClass {claim.storage_class} names {named}")
+            return _Class(name=named, why=f"StorageClass {claim.storage_class} names {named}")
         return f"StorageClass {claim.storage_class} names {named}, and driver {source.driver} has no such class"
     default = [each for each in own if each.is_default]
     if len(default) == 1:
-        return BySnapshot(
-            snapshot_class=default[0].name,
-            why=f"VolumeSnapshotClass {default[0].name} is the default of driver {source.driver}",
+        return _Class(
+            name=default[0].name, why=f"VolumeSnapshotClass {default[0].name} is the default of driver {source.driver}"
         )
     if len(own) == 1:
-        return BySnapshot(
-            snapshot_class=own[0].name, why=f"VolumeSnapshotClass {own[0].name} is the one of driver {source.driver}"
-        )
+        return _Class(name=own[0].name, why=f"VolumeSnapshotClass {own[0].name} is the one of driver {source.driver}")
     if not own:
         return f"driver {source.driver} has no VolumeSnapshotClass"
     which = "none is" if not default else "several are"

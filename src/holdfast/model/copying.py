@@ -21,10 +21,14 @@ class SnapshotClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassSettings:
-    """What a StorageClass says of its volumes. `alias`: a second volume that names the same bytes is known to work."""
+    """What a StorageClass says of its volumes. `alias`: a second volume that names the same bytes is known to work.
+
+    `access_modes`: those of a volume that is made from a snapshot; none: those of its claim.
+    """
 
     copy_method: CopyMethod = CopyMethod.AUTO
     snapshot_class: str | None = None
+    access_modes: tuple[str, ...] = ()
     alias: bool = True
 
 
@@ -43,9 +47,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BySnapshot:
-    """A mover reads a volume that was made from a VolumeSnapshot of this class."""
+    """A mover reads a volume with these access modes that was made from a VolumeSnapshot of this class."""
 
     snapshot_class: str
+    access_modes: tuple[str, ...]
     why: str
 
 

@@ -36,6 +36,7 @@ ANNOTATIONS: Final[Mapping[str, str]] = {
 CLASS_ANNOTATIONS: Final[Mapping[str, str]] = {
     "copy-method": "`Snapshot` or `Direct`, for claims that say nothing else themselves",
     "snapshot-class": "name of the VolumeSnapshotClass to take snapshots with",
+    "access-modes": "access modes of the volume that is made from a snapshot, such as `ReadOnlyMany`",
     "alias": '`"false"`: a second volume that names the same bytes does not work with this driver',
 }
 GUESTS: Final = PREFIX + "guest-movers"  # on a namespace, by an administrator

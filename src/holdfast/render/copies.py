@@ -1,6 +1,6 @@
 """Volume snapshots of an app's claim, the way of one into our namespace, and the claim that a mover reads it from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from holdfast.model.claim import Claim, ClaimRef
@@ -61,14 +61,16 @@ def policy(name: str, ref: ClaimRef, *, retain: bool) -> dict[str, Any]:
     }
 
 
-def temporary_claim(name: str, namespace: str, claim: Claim, size_bytes: int) -> dict[str, Any]:
-    """Return the claim that a mover reads: of the app's class and modes, filled from our VolumeSnapshot."""
+def temporary_claim(
+    name: str, namespace: str, claim: Claim, *, access_modes: Sequence[str], size_bytes: int
+) -> dict[str, Any]:
+    """Return the claim that a mover reads: of the app's class, filled from our VolumeSnapshot."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": _metadata(name, namespace, claim.ref),
         "spec": {
-            "accessModes": list(claim.access_modes),
+            "accessModes": list(access_modes),
             "resources": {"requests": {"storage": str(size_bytes)}},
             "volumeMode": claim.volume_mode,
             "storageClassName": claim.storage_class,
