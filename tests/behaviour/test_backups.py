@@ -145,6 +145,28 @@ async def test_a_run_that_was_counted_is_not_begun_again_while_the_ledger_is_see
     assert len(begun) == 1
 
 
+@pytest.mark.sandbox("its watches are made late, and every write to it is seen")
+async def test_the_cluster_knows_the_volume_that_a_mover_reads_before_a_claim_asks_for_it(town: Town) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.stop()
+    late = Fault(kind=FaultKind.DELAY, method="WATCH", path="*/persistentvolumes", seconds=1, count=None)
+    town.cluster.faults.add("late", late)
+    known: list[str | None] = []
+
+    def note(change: Change) -> None:
+        made = change.new
+        if made is not None and change.old is None and made["kind"] == "PersistentVolumeClaim":
+            assert town.operator is not None
+            volume = town.operator.world.informers.volumes.get("", made["spec"]["volumeName"])
+            known.append(volume.status.phase if volume is not None and volume.status is not None else None)
+
+    town.sandbox.store.listeners.add(note)
+    await town.start()
+    await town.back_up("data")
+    assert known == ["Available"]
+
+
 async def test_a_killed_mover_is_followed_by_another(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "echo treasure > f")

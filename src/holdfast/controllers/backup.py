@@ -150,8 +150,8 @@ class Backups:
                 seat = await aliases.seat(self._world, claim, volume)
                 if isinstance(seat, Broken):
                     return await self._broken(claim, item, due, seat)
-                if isinstance(way, ByAlias):
-                    await aliases.make(self._world, name, claim, volume)
+                if isinstance(way, ByAlias) and not await aliases.make(self._world, name, claim, volume):
+                    return SOON
             case BySnapshot():
                 match await self._copies.make(name, claim, way):
                     case Wait():
