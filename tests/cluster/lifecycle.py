@@ -65,6 +65,7 @@ def up(say: Say) -> None:
     for daemon in (control.etcd(), control.containerd(), control.apiserver()):
         processes.start(daemon)
     storage.write_protocols()
+    storage.share_blocks(say)
     for name, snapshots in ((places.DRIVER, True), (places.PLAIN_DRIVER, False)):
         processes.start(storage.driver(name, snapshots=snapshots))
     images.bring_toolbox()

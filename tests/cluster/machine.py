@@ -52,7 +52,7 @@ _CHAIN_OF_OURS: Final = re.compile(r"\b(KUBE|CNI)-")
 
 def facts() -> Facts:
     """Return the machine as far as a cluster could change it, one line for each fact."""
-    return frozenset((*_mounts(), *_links(), *_tables(), *_cgroups(), *_sysctls(), *_files()))
+    return frozenset((*_mounts(), *_loops(), *_links(), *_tables(), *_cgroups(), *_sysctls(), *_files()))
 
 
 def record() -> None:
@@ -103,6 +103,11 @@ def _mount_points() -> Sequence[str]:
 
 def _mounts() -> Iterator[str]:
     return (f"mount {point}" for point in _mount_points() if not _OF_OTHERS.match(point))
+
+
+def _loops() -> Iterator[str]:
+    """Yield the files that stand for disks."""
+    return (f"loop {each.read_text().strip()}" for each in Path("/sys/block").glob("loop*/loop/backing_file"))
 
 
 def _links() -> Iterator[str]:

@@ -9,6 +9,7 @@ LOCK: Final = "\0holdfast-e2e"  # an abstract socket: it ends with its process a
 
 RECORD: Final = Path("/var/lib/holdfast-e2e.machine.json")  # outlives an unclean end
 KEYS: Final = STATE / "keys"
+VOLUMES: Final = STATE / "volumes"
 LOGS: Final = STATE / "logs"
 KUBELET: Final = STATE / "kubelet"
 KUBECONFIG: Final = KEYS / "admin.kubeconfig"

@@ -24,6 +24,7 @@ SYSTEM_PROGRAMS: Final = {
     "conntrack": "conntrack",
     "socat": "socat",
     "busybox-static": "busybox",
+    "xfsprogs": "mkfs.xfs",
 }
 BUILT_PROGRAMS: Final = (
     "etcd",

@@ -1,7 +1,10 @@
 """The daemons of storage: the CSI driver of the tests with its sidecars, twice, and local-path."""
 
 import json
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +12,7 @@ from tests.cluster import places
 from tests.cluster.processes import Daemon
 from tools import programs
 
+DISK_BYTES: Final = 32 * 2**30
 # What is published as files of Go modules that tools/kubernetes pins, and used as it is.
 SPECIFICATION: Final = "github.com/container-storage-interface/spec"
 KUBELET_API: Final = "k8s.io/kubelet"
@@ -30,11 +34,24 @@ def write_protocols() -> None:
         (places.PROTOCOLS / file.name).write_bytes(file.read_bytes())
 
 
+def share_blocks(say: Callable[[str], None]) -> None:
+    """Mount a file system for volumes in which a copy shares blocks; without it each snapshot copies its bytes."""
+    places.VOLUMES.mkdir()
+    disk = places.STATE / "volumes.xfs"
+    with disk.open("xb") as file:
+        file.truncate(min(DISK_BYTES, shutil.disk_usage(places.STATE).free))  # takes space as it is written to
+    for argv in (("mkfs.xfs", "-q", str(disk)), ("mount", "-o", "loop", str(disk), str(places.VOLUMES))):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            say(f"snapshots will copy bytes: {' '.join(done.stderr.split())}")
+            return
+
+
 def driver(name: str, *, snapshots: bool) -> Daemon:
     argv = (
         *(sys.executable, "-m", "tests.cluster.csi.driver"),
         *("--name", name, "--node", places.NODE, "--protocols", str(places.PROTOCOLS)),
-        *("--state", str(places.STATE / "volumes" / name), "--socket", str(places.driver_socket(name))),
+        *("--state", str(places.VOLUMES / name), "--socket", str(places.driver_socket(name))),
         *("--registry", str(places.KUBELET / "plugins_registry")),
     )
     environment = {"PYTHONPATH": str(places.CHECKOUT), "PYTHONUNBUFFERED": "1"}

@@ -36,7 +36,7 @@ def picture() -> str:
 
 def in_drivers() -> set[str]:
     """Return every volume and snapshot of the CSI drivers, as their storage has them."""
-    return {str(each) for each in (places.STATE / "volumes").glob("*/*/*")}
+    return {str(each) for each in places.VOLUMES.glob("*/*/*")}
 
 
 def wait_for_no_more_than(before: set[str]) -> None:
