@@ -296,6 +296,13 @@ def test_the_temporary_claim_is_as_large_as_the_snapshot_and_the_claim() -> None
     assert making(ready(), requested_bytes=9) == Request(size_bytes=9)
 
 
+@pytest.mark.parametrize(("age", "seconds"), [(-1, 0.2), (0, 0.2), (1.5, 0.2), (5, 0.5), (60, 6), (3600, 10)])
+def test_a_slow_snapshot_is_looked_at_less_often(age: float, seconds: float) -> None:
+    step = making(CopyFacts(taken=TAKEN))
+    assert isinstance(step, Wait)
+    assert copying.pause(step, builders.NOW + timedelta(seconds=age)) == timedelta(seconds=seconds)
+
+
 def test_a_free_volume_is_not_read_instead() -> None:
     found = making(ready(), strays=("pv-old",))
     assert isinstance(found, Broken)
@@ -304,7 +311,7 @@ def test_a_free_volume_is_not_read_instead() -> None:
 
 def test_an_error_is_told_once_it_stands() -> None:
     facts = CopyFacts(taken=replace(TAKEN, error="rpc error: quota"))
-    assert making(facts) == Wait(detail="the snapshot is being taken")
+    assert making(facts) == Wait(detail="the snapshot is being taken", since=builders.NOW)
     found = making(facts, now=builders.NOW + timedelta(seconds=30))
     assert isinstance(found, Broken)
     assert found.failure.kind is FailureKind.NO_VOLUME_SNAPSHOT

@@ -10,7 +10,7 @@ from holdfast.controllers.copies import Copies
 from holdfast.controllers.guests import POLL, Guests
 from holdfast.controllers.runs import Run
 from holdfast.controllers.world import World
-from holdfast.decide import backup, capacity, retry
+from holdfast.decide import backup, capacity, copying, retry
 from holdfast.kube import errors, objects
 from holdfast.kube.objects import Key
 from holdfast.model.backup import Counted, Due, Held, NotCounted, NotDue, Running, Void
@@ -28,7 +28,6 @@ from holdfast.render.backups import METHOD, NOW_VALUE, SLOT
 log = logging.getLogger(__name__)
 
 SOON: Final = timedelta(seconds=1)
-COPYING: Final = timedelta(milliseconds=500)
 LATER: Final = timedelta(minutes=10)
 ORPHANED: Final = timedelta(minutes=2)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
@@ -154,9 +153,9 @@ class Backups:
                     return SOON
             case BySnapshot():
                 match await self._copies.make(name, claim, way):
-                    case Wait():
+                    case Wait() as wait:
                         await self._remember(item, {"running": name})
-                        return COPYING
+                        return copying.pause(wait, self._world.now())
                     case Broken() as broken:
                         return await self._broken(claim, item, due, broken)
                     case Ready():

@@ -43,6 +43,8 @@ from holdfast.model.intent import CopyMethod
 SINGLE_POD: Final = "ReadWriteOncePod"
 # The snapshot controller shows conflicts of its own as errors and mends them in seconds.
 PATIENCE: Final = timedelta(seconds=20)
+# A driver takes a snapshot in less than a second or in minutes: it is asked again after a tenth of the time until then.
+PAUSES: Final = timedelta(milliseconds=200), timedelta(seconds=10)
 # Clouds upload a snapshot before they call it ready.
 DEADLINE: Final = timedelta(hours=2)
 
@@ -153,20 +155,26 @@ def next_step(facts: CopyFacts, *, requested_bytes: int, strays: Sequence[str], 
     if failure is not None:
         return Broken(failure=failure)
     if first is None:
-        return Wait(detail="the snapshot is being taken")
+        return Wait(detail="the snapshot is being taken", since=taken.created)
     if not (first.ours and first.retained):
         return SetPolicy(content=first.name, retain=True)
     if not taken.ready or first.handle is None:
-        return Wait(detail="the snapshot is not ready")
+        return Wait(detail="the snapshot is not ready", since=taken.created)
     if second is None or offered is None:
         return Offer(content=first if second is None else None)
     if not offered.ready:
-        return Wait(detail="the snapshot is not ready in our namespace")
+        return Wait(detail="the snapshot is not ready in our namespace", since=taken.created)
     if strays:
         return _broken(
             f"volume {strays[0]} belongs to no claim and would be read instead of the snapshot: delete or reserve it"
         )
     return Request(size_bytes=max(requested_bytes, taken.restore_bytes or 0))
+
+
+def pause(wait: Wait, now: datetime) -> timedelta:
+    """Return after how long to look at the copy again: none of its objects is watched."""
+    shortest, longest = PAUSES
+    return min(max((now - wait.since) / 10, shortest), longest) if wait.since is not None else shortest
 
 
 def _failed(snapshot: SnapshotFacts, now: datetime) -> Failure | None:

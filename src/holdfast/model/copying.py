@@ -190,9 +190,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """The cluster is at work."""
+    """The cluster is at work. `since`: from when the copy is, as soon as that is known."""
 
     detail: str
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
