@@ -15,9 +15,10 @@ from holdfast.kube import objects
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Identity
 from holdfast.model.snapshot import RecordedSnapshot
+from holdfast.render import claims
 from holdfast.sandbox.faults import Fault, FaultKind
 from holdfast.sandbox.store.history import Change
-from tests.support.town import APPS, Town
+from tests.support.town import APPS, MovableClock, Town
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +64,7 @@ async def restarted(town: Town, **settings: Any) -> None:
     await town.start()
 
 
+@pytest.mark.sandbox("the clock of a cluster cannot be set ahead by hours")
 async def test_the_clock_starts_backups_and_missed_slots_are_caught_up_once(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "echo treasure > f")
@@ -167,6 +169,45 @@ async def test_the_cluster_knows_the_volume_that_a_mover_reads_before_a_claim_as
     assert known == ["Available"]
 
 
+@pytest.mark.sandbox("every write to it is seen")
+async def test_a_clock_that_is_ahead_of_the_clusters_takes_nothing_from_a_run(town: Town) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.stop()
+    town.clock = MovableClock()
+    town.clock.jump(timedelta(minutes=4))
+    made: list[str] = []
+
+    def note(change: Change) -> None:
+        if change.new is not None and change.old is None and change.new["kind"] == "PersistentVolume":
+            made.append(change.new["metadata"]["name"])
+
+    town.sandbox.store.listeners.add(note)
+    await town.start()
+    await town.back_up("data")
+    await town.settled()
+    assert len(made) == 1
+
+
+async def test_what_a_crash_left_for_a_mover_is_cleared_away_after_a_while(town: Town) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    home, marks = town.settings.namespace, {claims.CLAIM: f"{APPS}/data"}
+    shape: dict[str, Any] = {"access_modes": ["ReadWriteOnce"], "capacity": "1Gi", "annotations": marks}
+    source = {"hostPath": {"path": "/nowhere"}}
+    await town.kube.create(claims.alias_volume("backup-left", home, source, node_affinity=None, **shape))
+    await town.kube.create(claims.alias_claim("backup-left", home, **shape))
+    await town.back_up("data")
+    assert await town.find(objects.VOLUMES, "backup-left", None) is not None
+    town.clock.jump(timedelta(minutes=3))
+
+    async def is_gone() -> bool:
+        return await town.find(objects.VOLUMES, "backup-left", None) is None
+
+    await town.until("what the crash left is gone", is_gone)
+    await town.settled()
+
+
 async def test_a_killed_mover_is_followed_by_another(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "echo treasure > f")
@@ -222,6 +263,7 @@ async def test_a_backup_whose_claim_goes_meanwhile_counts_for_nobody(town: Town)
     assert await town.run("data", READ) == "treasure"
 
 
+@pytest.mark.sandbox("the clock of a cluster cannot be set ahead by hours")
 async def test_nothing_is_backed_up_before_a_claim_has_its_data(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "echo treasure > f")

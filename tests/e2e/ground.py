@@ -5,6 +5,7 @@ import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -100,12 +101,16 @@ class RealCluster:
         """Lose every object that a test or Holdfast has made, and every volume."""
         listed = kubectl("get", "namespaces", "--output=jsonpath={.items[*].metadata.name}").split()
         lost = [each for each in listed if each not in CLUSTERS_OWN]
-        for each in lost:
-            _let_go_of_claims(each)
-            end_namespace(each)
+        with ThreadPoolExecutor() as hands:  # each takes its cluster 5 s
+            list(hands.map(_lose_namespace, lost))
         for kind in ("protections", "restores", "repositories"):
             kubectl("delete", f"{kind}.holdfast.dev", "--all", "--all-namespaces", "--timeout=60s")
         processes.until(_has_no_volumes, within=PATIENCE, what="the end of all volumes")
+
+
+def _lose_namespace(name: str) -> None:
+    _let_go_of_claims(name)
+    end_namespace(name)
 
 
 def _let_go_of_claims(namespace: str) -> None:

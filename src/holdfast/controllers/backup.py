@@ -45,6 +45,7 @@ class Backups:
     def __init__(self, world: World) -> None:
         self._world = world
         self._waiting: dict[ClaimRef, datetime] = {}
+        self._orphans: dict[ClaimRef, dict[str, datetime]] = {}  # aliases without a Job, since when they are known
         self._copies = Copies(world)
         self._guests = Guests(world)
 
@@ -61,18 +62,29 @@ class Backups:
         run = self._run(ref) or await self._guests.run(ref, plan.repository.value if plan is not None else None)
         if run is not None:
             return await self._follow(ref, claim, item, run)
-        await self._clear_orphans(ref)
+        orphans = await self._clear_orphans(ref)
         if claim is None or plan is None or item is None:
             self._waiting.pop(ref, None)
-            left = await self._copies.clear(ref)
-            return left or (ORPHANED if self._world.informers.volumes.by("alias-of", str(ref)) else None)
-        return await self._start_if_due(claim, plan, item)
+            again = await self._copies.clear(ref)
+        else:
+            again = await self._start_if_due(claim, plan, item)
+        return min((each for each in (orphans, again) if each is not None), default=None)
 
-    async def _clear_orphans(self, ref: ClaimRef) -> None:
-        """Delete aliases that a crash left without a Job; a young one's Job may only not be seen yet."""
-        for volume in self._world.informers.volumes.by("alias-of", str(ref)):
-            if self._world.now() - volume.metadata.creation_timestamp >= ORPHANED:
-                await aliases.clear(self._world, volume.metadata.name)
+    async def _clear_orphans(self, ref: ClaimRef) -> timedelta | None:
+        """Delete aliases that a crash left without a Job; return when to look again, None when there is none.
+
+        The Job of one that we have just met may only not be seen yet. What they say of their age goes by the cluster's
+        clock, which is not ours.
+        """
+        now, known = self._world.now(), self._orphans.pop(ref, {})
+        volumes = self._world.informers.volumes.by("alias-of", str(ref))
+        found = {each.metadata.name: known.get(each.metadata.name, now) for each in volumes}
+        for name, since in found.items():
+            if now - since >= ORPHANED:
+                await aliases.clear(self._world, name)
+        if found:
+            self._orphans[ref] = found
+        return ORPHANED if found else None
 
     def _plan(self, claim: Claim | None) -> Plan | None:
         if claim is None:
