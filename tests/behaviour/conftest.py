@@ -30,3 +30,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if mark := item.get_closest_marker("sandbox"):
             item.add_marker(pytest.mark.skip(reason=f"only in the sandbox: {mark.args[0]}"))
+        # An operator that is stopped amid a TLS handshake: httpcore2 leaves that socket to the garbage collector.
+        item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))

@@ -79,6 +79,7 @@ async def test_the_clock_starts_backups_and_missed_slots_are_caught_up_once(town
     assert timedelta() < following - town.clock.now() <= timedelta(hours=1)
 
 
+@pytest.mark.sandbox("the clock of a cluster cannot be set ahead by hours")
 async def test_a_blank_app_is_not_what_is_remembered_first(town: Town) -> None:
     await restarted(town, first_backup_after=timedelta(hours=2))
     for name in ("data", "wanted"):
