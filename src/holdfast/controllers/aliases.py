@@ -1,6 +1,6 @@
 """Aliases: a second, read-only volume in Holdfast's namespace that names the bytes of a claim's own."""
 
-import logging
+import contextlib
 
 from holdfast.controllers.world import World, alias_source, used_claims
 from holdfast.decide import copying
@@ -8,8 +8,6 @@ from holdfast.kube import errors, objects, parse
 from holdfast.model.claim import Claim
 from holdfast.model.copying import Broken, Seat
 from holdfast.render import claims
-
-log = logging.getLogger(__name__)
 
 
 async def seat(world: World, claim: Claim, volume: objects.PersistentVolume) -> Seat | Broken:
@@ -21,30 +19,28 @@ async def seat(world: World, claim: Claim, volume: objects.PersistentVolume) -> 
 
 
 async def make(world: World, name: str, claim: Claim, volume: objects.PersistentVolume) -> bool:
-    """Create the alias, later the claim that is bound to it; return whether both are there.
+    """Create the alias, and later the claim that is bound to it; return whether both are there.
 
-    The claim has to wait until the cluster's binder knows the volume: it looks at one that came too early only 15 s
-    later (1 of 4, of 60 that were made at once).
+    The claim has to wait until the cluster's binder knows the volume: one that came too early is looked at again only
+    15 s later (16 of 60 that were made at once).
     """
     source = alias_source(volume) or {}
     namespace, marks = world.settings.namespace, {claims.CLAIM: str(claim.ref)}
     modes = ["ReadOnlyMany"] if "csi" not in source else list(claim.access_modes)
     size = (volume.spec.capacity or {}).get("storage", "1")
-    affinity = volume.spec.node_affinity
     alias = world.informers.volumes.get("", name)
-    known = alias is not None and alias.status is not None and alias.status.phase in ("Available", "Bound")
-    manifest = (
-        claims.alias_claim(name, namespace, access_modes=modes, capacity=size, annotations=marks)
-        if known
-        else claims.alias_volume(
+    if alias is None:
+        affinity = volume.spec.node_affinity
+        wanted = claims.alias_volume(
             name, namespace, source, access_modes=modes, capacity=size, node_affinity=affinity, annotations=marks
         )
-    )
-    try:
-        await world.kube.create(manifest)
-    except errors.AlreadyExists:
-        log.info("backup.alias_exists", extra={"claim": str(claim.ref), "alias": name})
-    return known
+    elif alias.status is not None and alias.status.phase in ("Available", "Bound"):
+        wanted = claims.alias_claim(name, namespace, access_modes=modes, capacity=size, annotations=marks)
+    else:
+        return False
+    with contextlib.suppress(errors.AlreadyExists):
+        await world.kube.create(wanted)
+    return alias is not None
 
 
 async def clear(world: World, name: str) -> None:
