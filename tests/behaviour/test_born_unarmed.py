@@ -127,10 +127,6 @@ async def volume(town: Town, claim: str = "data") -> str:
     return str((await town.kube.get(objects.CLAIMS, claim, APPS)).spec.volume_name)
 
 
-def content(volume: objects.PersistentVolume, name: str) -> str:
-    return Path(str((volume.spec.host_path or {})["path"]), name).read_text()
-
-
 async def test_it_is_explained_first_and_then_done(town: Town, desk: Desk) -> None:
     snapshot = await born_unarmed(town)
     await town.run("data", "echo unsaved > g")
@@ -152,7 +148,7 @@ async def test_it_is_explained_first_and_then_done(town: Town, desk: Desk) -> No
     await state(town, "Protected")
     left = await town.kube.get(objects.VOLUMES, kept)
     assert left.spec.persistent_volume_reclaim_policy == "Retain"
-    assert content(left, "g") == "unsaved\n"
+    assert (town.bytes_of(left) / "g").read_text() == "unsaved\n"
 
 
 async def test_the_volume_goes_only_when_a_person_says_so(town: Town, desk: Desk) -> None:

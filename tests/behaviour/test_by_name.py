@@ -48,7 +48,7 @@ async def volumes(town: Town) -> list[str]:
 
 async def directory(town: Town, volume: str) -> Path:
     found: objects.PersistentVolume = await town.find(objects.VOLUMES, volume, None)
-    return Path((found.spec.host_path or found.spec.local or {})["path"])
+    return town.bytes_of(found)
 
 
 async def settled_in(town: Town, names: list[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 import httpx2
 import yaml
 
+from holdfast.kube import objects
 from holdfast.kube.client import Kube
 from holdfast.model.settings import Settings
 from holdfast.render import admission, install
@@ -24,7 +25,7 @@ from tests.cluster import places, processes
 from tests.cluster.kubectl import ask, kubectl
 from tests.e2e import victims
 from tests.e2e.town import HOME, apply, end_namespace
-from tests.support.town import Ground, MovableClock
+from tests.support.town import Ground, MovableClock, directory_of
 
 # As the sandbox calls them. The driver without snapshots: the sandbox has none either.
 CLASSES: Final = {
@@ -134,6 +135,13 @@ def _has_no_volumes() -> bool:
     return not found
 
 
+def bytes_of(volume: objects.PersistentVolume) -> Path:
+    """Return where the bytes of a volume of a test driver or of local-path are."""
+    if volume.spec.csi is None:
+        return directory_of(volume)
+    return places.directory(volume.spec.csi["volumeHandle"])
+
+
 @contextlib.asynccontextmanager
 async def on_cluster(directory: Path, settings: Settings, clock: MovableClock) -> AsyncIterator[Ground]:
     """Yield the real cluster, as empty as a new one."""
@@ -147,6 +155,7 @@ async def on_cluster(directory: Path, settings: Settings, clock: MovableClock) -
             as_operator=found.connect,
             image=places.TOOLBOX_IMAGE,
             unarmed=found.unarmed,
+            bytes_of=bytes_of,
             admit=lambda manifest: apply(json.dumps(manifest)),
         )
     finally:

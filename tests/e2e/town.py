@@ -98,8 +98,7 @@ class App:
         """Return where a bound claim's bytes are on this machine."""
         volume = self.show(f"pvc/{name}", ".spec.volumeName")
         handle = kubectl("get", f"pv/{volume}", "--output=jsonpath={.spec.csi.volumeHandle}")
-        (found,) = places.VOLUMES.glob(f"*/*/{handle}/data")
-        return found
+        return places.directory(handle)
 
     def show(self, what: str, path: str) -> str:
         return kubectl("get", f"--namespace={self.name}", what, f"--output=jsonpath={{{path}}}")

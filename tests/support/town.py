@@ -75,6 +75,7 @@ class Ground:
     as_operator: Callable[[], Kube]  # connects with the operator's own rights, where there are rights
     image: str  # of apps, which need a shell
     unarmed: Callable[[], contextlib.AbstractContextManager[None]]  # the cluster before its policies were there
+    bytes_of: Callable[[objects.PersistentVolume], Path]  # where a volume's bytes are on this machine
     admit: Callable[[Mapping[str, Any]], None] | None = None  # applies rights, where there are any
 
 
@@ -90,7 +91,19 @@ async def on_sandbox(directory: Path, settings: Settings, clock: MovableClock) -
     async with cluster:
         connect = lambda: Kube.connect(cluster.kubeconfig)  # noqa: E731
         unarmed = lambda: without_admission(cluster)  # noqa: E731
-        yield Ground(cluster=cluster, settings=settings, as_operator=connect, image=IMAGE, unarmed=unarmed)
+        yield Ground(
+            cluster=cluster,
+            settings=settings,
+            as_operator=connect,
+            image=IMAGE,
+            unarmed=unarmed,
+            bytes_of=directory_of,
+        )
+
+
+def directory_of(volume: objects.PersistentVolume) -> Path:
+    """Return the directory that a volume of kind hostPath or local is."""
+    return Path((volume.spec.host_path or volume.spec.local or {})["path"])
 
 
 @contextlib.contextmanager
@@ -116,6 +129,7 @@ class Town:
     keys: Mapping[str, str] = field(default_factory=dict)  # the storage's
     as_operator: Callable[[], Kube] | None = None
     before_policies: Callable[[], contextlib.AbstractContextManager[None]] | None = None
+    bytes_of: Callable[[objects.PersistentVolume], Path] = directory_of
     image: str = IMAGE
     admit: Callable[[Mapping[str, Any]], None] | None = None
     operator: Operator | None = None
@@ -461,6 +475,7 @@ async def founded(
             keys=keys or {},
             as_operator=ground.as_operator,
             before_policies=ground.unarmed,
+            bytes_of=ground.bytes_of,
             image=ground.image,
             admit=ground.admit,
         )

@@ -147,7 +147,7 @@ def no_loot(victim: Victim, tenant: Tenant) -> Iterator[None]:
     yield
     for item in json.loads(kubectl("get", "pv", "--output=json"))["items"]:
         if item["spec"].get("claimRef", {}).get("namespace") == tenant.name:
-            (found,) = places.VOLUMES.glob(f"*/*/{item['spec']['csi']['volumeHandle']}/data")
+            found = places.directory(item["spec"]["csi"]["volumeHandle"])
             assert not [path for path in found.rglob("*") if path.is_file() and TREASURE in path.read_text()]
     assert TREASURE in (victim.volume("data") / "file").read_text()
     assert TREASURE in (victim.directory / "file").read_text()
