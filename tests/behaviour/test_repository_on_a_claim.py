@@ -39,7 +39,7 @@ async def test_a_path_that_is_not_in_the_claim_is_missing_storage(town: Town) ->
         found = await town.condition("on-a-claim")
         return found["message"] if found.get("reason") == "StorageMissing" else None
 
-    assert "/repository" not in await town.until("the missing path is told", told)
+    assert "directory not/there of claim store is not there" in await town.until("the missing path is told", told)
 
 
 async def test_a_claim_that_is_not_there_is_named(town: Town) -> None:

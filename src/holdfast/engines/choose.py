@@ -118,7 +118,7 @@ def open_engine(
 def _resolved(place: DirectoryStorage | S3Storage, root: Path) -> DirectoryStorage | S3Storage:
     match place:
         case DirectoryStorage():
-            return DirectoryStorage(path=str(inside(root, place.path)))
+            return replace(place, path=str(inside(root, place.path)))
         case S3Storage():
             return place if place.ca_file is None else replace(place, ca_file=str(inside(root, place.ca_file)))
         case _:

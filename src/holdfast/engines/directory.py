@@ -46,8 +46,9 @@ class Directory:
     A folder that lost its last key stays, so `folders` may name an empty one.
     """
 
-    def __init__(self, root: Path, *, deadline: timedelta = DEADLINE) -> None:
+    def __init__(self, root: Path, *, called: str = "", deadline: timedelta = DEADLINE) -> None:
         self._root = root
+        self._called = called or str(root)  # by people
         self._deadline = deadline
         self._slots = asyncio.Semaphore(THREADS)
         self._ahead = 0.0  # seconds by which this host's clock is ahead of the file system's
@@ -84,10 +85,10 @@ class Directory:
         except TimeoutError as error:
             seconds = round(self._deadline.total_seconds())
             raise EngineFailure(
-                FailureKind.TIMEOUT, f"could not {verb} in {self._root} within {seconds} s: does the mount hang?"
+                FailureKind.TIMEOUT, f"could not {verb} in {self._called} within {seconds} s: does the mount hang?"
             ) from error
         except OSError as error:
-            raise EngineFailure(_kind_of(error), f"could not {verb} in {self._root}: {_sentence(error)}") from error
+            raise EngineFailure(_kind_of(error), f"could not {verb} in {self._called}: {_sentence(error)}") from error
         finally:
             given_up.set()
 
@@ -198,11 +199,13 @@ class Directory:
         """Raise when the root is no longer the directory that it was: what was not found may be in the other one."""
         if self._identity() != before:
             raise EngineFailure(
-                FailureKind.UNREACHABLE, f"another file system was mounted on {self._root} while it was read"
+                FailureKind.UNREACHABLE, f"another file system was mounted on {self._called} while it was read"
             )
 
     def _missing(self) -> EngineFailure:
-        return EngineFailure(FailureKind.STORAGE_MISSING, f"directory {self._root} is not there: is the disk mounted?")
+        return EngineFailure(
+            FailureKind.STORAGE_MISSING, f"directory {self._called} is not there: is the disk mounted?"
+        )
 
 
 def _walk(folder: Path, base: str, start: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -54,7 +54,7 @@ def open_storage(storage: repository.Storage, environment: Mapping[str, str]) ->
     """
     match storage:
         case DirectoryStorage():
-            return Directory(Path(storage.path))
+            return Directory(Path(storage.path), called=str(storage))
         case S3Storage():
             # Its HTTP client takes longer to import than a directory to read.
             from holdfast.engines.s3 import Bucket, credentials_of

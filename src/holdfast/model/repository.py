@@ -26,9 +26,16 @@ class S3Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryStorage:
-    """A directory that must exist: it is never created by us, so that an unmounted disk is noticed."""
+    """A directory that must exist: it is never created by us, so that an unmounted disk is noticed.
+
+    `called`: what people call it, where a pod has it at another path.
+    """
 
     path: str
+    called: str = ""
+
+    def __str__(self) -> str:
+        return self.called or self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ def where(storage: Place) -> str:
         case DirectoryStorage(path=path):
             return path
         case ClaimStorage(claim=claim, path=path):
-            return f"claim {claim}" + (f", {path}" if path else "")
+            return f"{path} of claim {claim}" if path else f"claim {claim}"
         case NfsStorage(server=server, path=path):
             return f"{server}:{path}"
         case S3Storage():

@@ -18,6 +18,7 @@ from holdfast.model.repository import (
 )
 from holdfast.model.workorder import RepositoryAccess, WorkOrder
 from holdfast.render import chooser, names
+from holdfast.render.place import where
 
 REPOSITORY_PATH: Final = "/repository"
 READER_PORT: Final = 8080
@@ -66,10 +67,10 @@ def _inside(storage: Place) -> Storage:
         case S3Storage():
             return storage
         case DirectoryStorage() | NfsStorage() | ClaimStorage(path=""):
-            return DirectoryStorage(path=REPOSITORY_PATH)
+            return DirectoryStorage(path=REPOSITORY_PATH, called=where(storage))
         case ClaimStorage(path=path):
             # No subPath: kubelet would create a directory that is missing, where its absence must be noticed.
-            return DirectoryStorage(path=f"{REPOSITORY_PATH}/{path}")
+            return DirectoryStorage(path=f"{REPOSITORY_PATH}/{path}", called=where(storage))
         case _:
             assert_never(storage)
 

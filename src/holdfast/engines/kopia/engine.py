@@ -127,7 +127,7 @@ class KopiaEngine:
     async def initialize(self) -> str:
         await self.version()
         if isinstance(self._storage, DirectoryStorage) and not _is_directory(self._storage.path):
-            raise EngineFailure(FailureKind.STORAGE_MISSING, f"the directory {self._storage.path} is not there")
+            raise EngineFailure(FailureKind.STORAGE_MISSING, f"the directory {self._storage} is not there")
         with self._kopia.session(readonly=False) as session:
             created = await session.run(argv.create(self._storage, session.folder / "cache"))
             if created.exit_code != 0:
