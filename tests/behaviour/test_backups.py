@@ -64,7 +64,6 @@ async def restarted(town: Town, **settings: Any) -> None:
     await town.start()
 
 
-@pytest.mark.sandbox("the clock of a cluster cannot be set ahead by hours")
 async def test_the_clock_starts_backups_and_missed_slots_are_caught_up_once(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "echo treasure > f")
@@ -79,7 +78,6 @@ async def test_the_clock_starts_backups_and_missed_slots_are_caught_up_once(town
     assert timedelta() < following - town.clock.now() <= timedelta(hours=1)
 
 
-@pytest.mark.sandbox("the clock of a cluster cannot be set ahead by hours")
 async def test_a_blank_app_is_not_what_is_remembered_first(town: Town) -> None:
     await restarted(town, first_backup_after=timedelta(hours=2))
     for name in ("data", "wanted"):
@@ -176,7 +174,7 @@ async def test_a_clock_that_is_ahead_of_the_clusters_takes_nothing_from_a_run(to
     await town.run("data", "echo treasure > f")
     await town.stop()
     town.clock = MovableClock()
-    town.clock.jump(timedelta(minutes=4))
+    town.clock.jump(timedelta(minutes=10))
     made: list[str] = []
 
     def note(change: Change) -> None:
@@ -264,7 +262,6 @@ async def test_a_backup_whose_claim_goes_meanwhile_counts_for_nobody(town: Town)
     assert await town.run("data", READ) == "treasure"
 
 
-@pytest.mark.sandbox("the clock of a cluster cannot be set ahead by hours")
 async def test_nothing_is_backed_up_before_a_claim_has_its_data(town: Town) -> None:
     await town.claim("data")
     await town.run("data", "echo treasure > f")

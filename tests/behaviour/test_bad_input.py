@@ -305,18 +305,20 @@ async def test_a_missing_storage_class_is_waited_for(town: Town) -> None:
     await town.claim("data", storage_class="fast")
     await town.app("data", READ)
     assert "there is no StorageClass fast" in await town.waits("data", "StorageClassMissing")
+    standard = await town.find(objects.CLASSES, "standard", None)
     await town.kube.create(
         {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "StorageClass",
             "metadata": {"name": "fast"},
-            "provisioner": "sandbox.holdfast.dev/directory",
+            "provisioner": standard.provisioner,
             "reclaimPolicy": "Delete",
             "volumeBindingMode": "WaitForFirstConsumer",
         }
     )
     await town.app_ended("data")
     assert (await town.restore("data"))["reason"] == "StartedEmpty"
+    await town.remove(objects.CLASSES, "fast", "")
 
 
 async def test_a_namespace_that_goes_during_a_fill_leaves_no_helper(town: Town) -> None:
@@ -334,6 +336,11 @@ async def test_a_namespace_that_goes_during_a_fill_leaves_no_helper(town: Town) 
         return await town.find(objects.VOLUMES, volume.metadata.name, None) is None
 
     await town.until("the half-filled volume is gone", gone)
+
+    async def has_ended() -> bool:
+        return await town.find(objects.NAMESPACES, "brief", None) is None
+
+    await town.until("the namespace has gone", has_ended)
     await pause_restores(town, are_paused=False)
     await town.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "brief"}})
     await town.claim("data", namespace="brief")

@@ -79,8 +79,12 @@ async def test_a_directory_that_is_missing_from_the_start_is_named(town: Town) -
     await town.back_up("data")
     town.repository.rename(away)
     await town.lose_everything()
-    message = await asked(town, "ReaderDown")
-    assert str(town.repository) in message
+    await asked(town, "ReaderDown")
+
+    async def named() -> bool:
+        return str(town.repository) in await town.waits("data", "ReaderDown")
+
+    await town.until("the directory is named", named)
     away.rename(town.repository)
     await healed(town)
 
@@ -159,7 +163,7 @@ async def test_another_repository_in_its_place_is_refused(town: Town) -> None:
     message = await asked(town, "AnotherRepository")
     assert "00" * 16 in message
     assert (await town.condition())["reason"] == "AnotherRepository"
-    await town.write_repository(initializeUntil=CLOSED, repositoryID=None)
+    await town.write_repository(initializeUntil=CLOSED)
     await healed(town)
 
 

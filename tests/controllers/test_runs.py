@@ -20,7 +20,7 @@ def facts(*containers: dict[str, Any], of: str = "u") -> JobState:
     status = {"phase": "Running", "containerStatuses": list(containers)}
     owned = meta | {"ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "run", "uid": of}]}
     pod = msgspec.convert({"metadata": owned, "spec": {}, "status": status}, objects.Pod, strict=False)
-    return runs.read(job, [pod], timedelta(minutes=5), at(0)).state
+    return runs.read(job, [pod], timedelta(minutes=5), since=at(0), now=at(0)).state
 
 
 def ended(name: str) -> dict[str, Any]:
@@ -43,8 +43,9 @@ def test_a_job_for_which_no_pod_was_made_says_where_the_reason_stands() -> None:
     meta = META | {"creationTimestamp": at(0).isoformat()}
     job = msgspec.convert({"metadata": meta}, objects.Job, strict=False)
     deadline = timedelta(minutes=5)
-    assert runs.read(job, [], deadline, at(0) + deadline).state is JobState.RUNNING
-    found = runs.read(job, [], deadline, at(0) + deadline + timedelta(seconds=1))
+    known = at(30)  # by our clock, half a minute ahead of the one by which the Job was made
+    assert runs.read(job, [], deadline, since=known, now=known + deadline).state is JobState.RUNNING
+    found = runs.read(job, [], deadline, since=known, now=known + deadline + timedelta(seconds=1))
     assert found.state is JobState.STUCK
     assert found.failure is not None
     assert "kubectl describe job/run --namespace=holdfast" in found.failure.detail

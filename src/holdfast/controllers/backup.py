@@ -45,7 +45,6 @@ class Backups:
     def __init__(self, world: World) -> None:
         self._world = world
         self._waiting: dict[ClaimRef, datetime] = {}
-        self._orphans: dict[ClaimRef, dict[str, datetime]] = {}  # aliases without a Job, since when they are known
         self._copies = Copies(world)
         self._guests = Guests(world)
 
@@ -73,17 +72,12 @@ class Backups:
     async def _clear_orphans(self, ref: ClaimRef) -> timedelta | None:
         """Delete aliases that a crash left without a Job; return when to look again, None when there is none.
 
-        The Job of one that we have just met may only not be seen yet. What they say of their age goes by the cluster's
-        clock, which is not ours.
+        The Job of one that we have just met may only not be seen yet.
         """
-        now, known = self._world.now(), self._orphans.pop(ref, {})
-        volumes = self._world.informers.volumes.by("alias-of", str(ref))
-        found = {each.metadata.name: known.get(each.metadata.name, now) for each in volumes}
-        for name, since in found.items():
-            if now - since >= ORPHANED:
-                await aliases.clear(self._world, name)
-        if found:
-            self._orphans[ref] = found
+        found = self._world.informers.volumes.by("alias-of", str(ref))
+        for volume in found:
+            if self._world.now() - self._world.met.since(volume) >= ORPHANED:
+                await aliases.clear(self._world, volume.metadata.name)
         return ORPHANED if found else None
 
     def _plan(self, claim: Claim | None) -> Plan | None:

@@ -97,7 +97,8 @@ class Guests:
             del self._known[ref]  # without the right to look nothing can be said of it, and the cluster clears it away
             return None
         found = await self._world.kube.list(objects.PODS, ref.namespace, {"batch.kubernetes.io/job-name": name})
-        facts = runs.read(job, found, self._world.settings.start_deadline, self._world.now())
+        since = self._world.met.since(job)
+        facts = runs.read(job, found, self._world.settings.start_deadline, since=since, now=self._world.now())
         if repository is not None and facts.state is JobState.RUNNING and not any(map(_has_started, found)):
             await self._lend(job, repository)
         return Run(job=job, facts=facts)
@@ -105,6 +106,7 @@ class Guests:
     async def clear(self, ref: ClaimRef, job: objects.Job) -> None:
         """Delete the run's Job; the cluster deletes its pod and Secret after it."""
         await self._world.kube.delete(objects.JOBS, job.metadata.name, ref.namespace, uid=job.metadata.uid)
+        self._world.met.forget(job)
         self._known.pop(ref, None)
 
 

@@ -15,7 +15,7 @@ from holdfast.controllers.populate import Populate
 from holdfast.controllers.protect import Protector
 from holdfast.controllers.repository import Repositories
 from holdfast.controllers.unheld import Unheld
-from holdfast.controllers.world import Informers, World, used_claims
+from holdfast.controllers.world import Informers, Met, World, used_claims
 from holdfast.decide import admission
 from holdfast.kube import errors, objects
 from holdfast.kube.client import Kube
@@ -56,6 +56,7 @@ async def control(kube: Kube, settings: Settings, clock: Clock, tasks: asyncio.T
         informers=informers,
         events=events,
         now=clock.now,
+        met=Met(clock.now),
         cluster_uid=await _cluster_uid(kube, clock.now),
         snapshot_classes=SnapshotClasses(kube, clock.now),
     )
@@ -158,6 +159,8 @@ class Operator:
 
     def _volume_changed(self, change: Change[objects.PersistentVolume]) -> None:
         item = change.new or change.old
+        if item is not None and change.new is None:
+            self.world.met.forget(item)
         if item is not None and item.labels.get(names.COMPONENT) == "backup":
             self._wake_claim(item.annotations.get(claims.CLAIM), self.backup)
             return
@@ -215,6 +218,8 @@ class Operator:
         item = change.new or change.old
         if item is not None:
             self._wake_run(item)
+        if item is not None and change.new is None:
+            self.world.met.forget(item)
 
     def _pod_changed(self, change: Change[objects.Pod]) -> None:
         item = change.new or change.old

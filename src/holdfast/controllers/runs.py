@@ -32,7 +32,7 @@ def observe(world: World, name: str) -> JobFacts | None:
     if job is None or job.is_deleting:
         return None
     pods = world.informers.pods.by("job", name)
-    return read(job, pods, world.settings.start_deadline, world.now())
+    return read(job, pods, world.settings.start_deadline, since=world.met.since(job), now=world.now())
 
 
 def active(world: World, kind: str) -> Sequence[objects.Job]:
@@ -45,8 +45,10 @@ def active(world: World, kind: str) -> Sequence[objects.Job]:
     ]
 
 
-def read(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, now: datetime) -> JobFacts:
-    """Return what a Job and its pods say."""
+def read(
+    job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, *, since: datetime, now: datetime
+) -> JobFacts:
+    """Return what a Job, which is known `since` then, and its pods say."""
     name = job.metadata.name
     pods = [pod for pod in pods if _is_of(pod, job)]
     for pod in pods:
@@ -59,7 +61,7 @@ def read(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelt
         failure = Failure(kind=FailureKind.CANCELED, detail=_why_failed(job, pods))
         return JobFacts(name=name, state=JobState.ENDED, ended=now, result=None, failure=failure)
     started = any(pod.status is not None and pod.status.phase == "Running" for pod in pods)
-    if not started and now - job.metadata.creation_timestamp > start_deadline:
+    if not started and now - since > start_deadline:
         stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(job, pods, start_deadline))
         return JobFacts(name=name, state=JobState.STUCK, ended=None, result=None, failure=stuck)
     return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)

@@ -119,6 +119,21 @@ def _filled_for(claim: objects.PersistentVolumeClaim) -> tuple[str, ...]:
     return (found,) if found and claim.labels.get(names.COMPONENT) == "fill" else ()
 
 
+class Met:
+    """Since when objects are known here. What they say of their own age goes by the cluster's clock, not by ours."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._since: dict[str, datetime] = {}
+
+    def since(self, item: objects.Object) -> datetime:
+        """Return when the object was asked for first."""
+        return self._since.setdefault(item.metadata.uid, self._now())
+
+    def forget(self, item: objects.Object) -> None:
+        self._since.pop(item.metadata.uid, None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Handed to every controller."""
@@ -128,6 +143,7 @@ class World:
     informers: Informers
     events: Recorder
     now: Callable[[], datetime]
+    met: Met
     cluster_uid: str
     snapshot_classes: SnapshotClasses
 
