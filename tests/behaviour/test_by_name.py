@@ -264,5 +264,5 @@ async def test_a_volume_of_others_that_has_the_name_is_left_alone(town: Town) ->
     await town.app("data", READ)
     await town.waits("data", "NameTaken")
     assert not await town.is_bound("data")
-    await town.remove(objects.VOLUMES, "holdfast.apps.data", "")
+    await town.kube.delete(objects.VOLUMES, "holdfast.apps.data")  # ours follows it at once
     await town.app_ended("data")
