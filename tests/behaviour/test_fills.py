@@ -31,12 +31,21 @@ async def caught_filling(town: Town) -> int:
 
 async def being_filled(town: Town) -> objects.PersistentVolumeClaim:
     """Return the claim that is filled; those of backups may still be on their way out."""
-    found = await town.kube.list(objects.CLAIMS, town.settings.namespace, {names.COMPONENT: "fill"})
-    (prime,) = found
+    (prime,) = await town.kube.list(objects.CLAIMS, town.settings.namespace, {names.COMPONENT: "fill"})
     return prime
 
 
-@pytest.mark.sandbox("a claim stays as long as a pod names it, also one that has ended")
+async def lose_the_claim(town: Town) -> objects.PersistentVolumeClaim:
+    """Lose the claim that is filled, after its pod: it stays as long as a pod names it, also one that has ended."""
+    namespace = town.settings.namespace
+    prime = await being_filled(town)
+    for pod in await town.kube.list(objects.PODS, namespace):
+        if pod.metadata.name.startswith("fill-"):
+            await town.remove(objects.PODS, pod.metadata.name, namespace)
+    await town.remove(objects.CLAIMS, prime.metadata.name, namespace)
+    return prime
+
+
 async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(town: Town) -> None:
     mover = await caught_filling(town)
     await town.stop()
@@ -48,8 +57,7 @@ async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(
         return any(job.status is not None and job.status.succeeded for job in jobs)
 
     await town.until("the mover has filled the volume", done)
-    prime = await being_filled(town)
-    await town.remove(objects.CLAIMS, prime.metadata.name, namespace)
+    prime = await lose_the_claim(town)
     node = "volume.kubernetes.io/selected-node"
     kept = {key: value for key, value in prime.annotations.items() if key.startswith("holdfast.dev/") or key == node}
     await town.kube.create(
@@ -75,13 +83,11 @@ async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(
     await town.settled()
 
 
-@pytest.mark.sandbox("a claim stays as long as a pod names it, also one that has ended")
 async def test_a_job_goes_with_the_volume_that_it_was_made_to_fill(town: Town) -> None:
     mover = await caught_filling(town)
     await town.stop()  # what was created last by an operator that is killed has nobody else to look after it
     os.kill(mover, signal.SIGKILL)
-    prime = await being_filled(town)
-    await town.remove(objects.CLAIMS, prime.metadata.name, town.settings.namespace)
+    await lose_the_claim(town)
     await town.settled()
 
 
