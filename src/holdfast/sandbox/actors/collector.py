@@ -93,7 +93,7 @@ class Collector:
         return any(
             at(volume, "persistentVolumeClaim", "claimName") == name
             for pod in self._store.all("Pod", namespace)
-            if at(pod, "spec", "nodeName")  # also one that has ended
+            if at(pod, "spec", "nodeName") and at(pod, "status", "phase") not in ("Succeeded", "Failed")
             for volume in pod["spec"].get("volumes") or ()
         )
 
