@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from holdfast.controllers import status
+from holdfast.decide import schedule
 from holdfast.engines import storage
 from holdfast.engines.directory import Directory
 from holdfast.kube import objects
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Identity
+from holdfast.model.intent import Tier
 from holdfast.model.snapshot import RecordedSnapshot
-from holdfast.render import claims
+from holdfast.render import claims, names
 from holdfast.sandbox.faults import Fault, FaultKind
 from holdfast.sandbox.store.history import Change
 from tests.support.town import APPS, MovableClock, Town
@@ -56,6 +59,18 @@ async def looked(town: Town, claim: str = "data") -> None:
         return loop.is_idle and due is not None and due > town.clock.now()
 
     await town.until(f"the operator has looked at {claim}", has_looked)
+
+
+def created(town: Town, kind: str) -> list[Any]:
+    """Return every object of this kind that is created from now on, as it comes."""
+    found: list[Any] = []
+
+    def note(change: Change) -> None:
+        if change.new is not None and change.old is None and change.new["kind"] == kind:
+            found.append(change.new)
+
+    town.sandbox.store.listeners.add(note)
+    return found
 
 
 async def restarted(town: Town, **settings: Any) -> None:
@@ -125,13 +140,7 @@ async def test_a_run_that_was_counted_is_not_begun_again_while_the_ledger_is_see
     await town.stop()
     late = Fault(kind=FaultKind.DELAY, method="WATCH", path="*/protections", seconds=2, count=None)
     town.cluster.faults.add("late", late)
-    begun: list[str] = []
-
-    def note(change: Change) -> None:
-        if change.new is not None and change.old is None and change.new["kind"] == "Job":
-            begun.append(change.new["metadata"]["name"])
-
-    town.sandbox.store.listeners.add(note)
+    begun = created(town, "Job")
     await town.start()
     snapshot = await town.back_up("data")
 
@@ -175,13 +184,7 @@ async def test_a_clock_that_is_ahead_of_the_clusters_takes_nothing_from_a_run(to
     await town.stop()
     town.clock = MovableClock()
     town.clock.jump(timedelta(minutes=10))
-    made: list[str] = []
-
-    def note(change: Change) -> None:
-        if change.new is not None and change.old is None and change.new["kind"] == "PersistentVolume":
-            made.append(change.new["metadata"]["name"])
-
-    town.sandbox.store.listeners.add(note)
+    made = created(town, "PersistentVolume")
     await town.start()
     await town.back_up("data")
     await town.settled()
@@ -205,6 +208,38 @@ async def test_what_a_crash_left_for_a_mover_is_cleared_away_after_a_while(town:
 
     await town.until("what the crash left is gone", is_gone)
     await town.settled()
+
+
+@pytest.mark.sandbox("its watches are made late")
+async def test_a_volume_that_was_just_cleared_away_is_given_to_no_run(town: Town) -> None:
+    identity, cron = Identity(namespace=APPS, claim="data"), "*/4 * * * *"
+
+    def slot() -> datetime:
+        found = schedule.next_due(Tier.HOURLY, cron, str(identity), town.clock.now())
+        assert found is not None
+        return found
+
+    town.clock.jump(slot() - town.clock.now() + timedelta(seconds=1))
+    await town.claim("data", annotations={"holdfast.dev/schedule": cron})
+    await town.run("data", "echo treasure > f")
+    claim = await town.find(objects.CLAIMS, "data")
+    name = names.backup_job("default", identity, f"{claim.metadata.uid}:{status.text(slot())}:0")
+    shape: dict[str, Any] = {"access_modes": ["ReadOnlyMany"], "capacity": "1Gi", "node_affinity": None}
+    source, marks = {"hostPath": {"path": "/nowhere"}}, {claims.CLAIM: str(identity)}
+    await town.kube.create(claims.alias_volume(name, town.settings.namespace, source, annotations=marks, **shape))
+
+    async def is_available() -> bool:
+        left = await town.find(objects.VOLUMES, name, None)
+        return left.status is not None and left.status.phase == "Available"
+
+    await town.until("what was left is available", is_available)
+    await town.stop()
+    late = Fault(kind=FaultKind.DELAY, method="WATCH", path="*/persistentvolumes", seconds=2, count=None)
+    town.cluster.faults.add("late", late)
+    await town.start()
+    await looked(town)
+    town.clock.jump(timedelta(minutes=4))
+    await backups(town, 1)
 
 
 async def test_a_killed_mover_is_followed_by_another(town: Town) -> None:

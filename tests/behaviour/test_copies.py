@@ -1,12 +1,13 @@
 """Backups by volume snapshot. The sandbox takes none, so the test is the snapshot controller and the driver."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from holdfast.kube import objects
 from holdfast.kube.objects import VolumeSnapshot
-from tests.support.town import APPS, Town
+from tests.support.town import APPS, MovableClock, Town
 
 pytestmark = [
     pytest.mark.anyio,
@@ -132,3 +133,20 @@ async def test_a_content_whose_annotations_were_written_over_is_cleared_away_all
         return not [*await town.kube.list(objects.CONTENTS), *await town.kube.list(objects.SNAPSHOTS)]
 
     await town.until("nothing is left", nothing)
+
+
+async def test_a_clock_that_is_ahead_of_the_clusters_takes_no_passing_error_for_a_failure(town: Town) -> None:
+    """The snapshot controller shows conflicts of its own as errors, and mends them in seconds."""
+    await serve_snapshots(town)
+    await bound_claim(town, "data")
+    await town.stop()
+    town.clock = MovableClock()
+    town.clock.jump(timedelta(minutes=10))
+    await town.start()
+    await town.annotate("data", {"holdfast.dev/backup-now": "1"})
+    taken = await taken_snapshot(town, APPS)
+    await say(town, taken, error={"message": "the object has been modified"})
+    await make_content(town, taken)
+    await say(town, taken, error=None, readyToUse=True)
+    await taken_snapshot(town, town.settings.namespace)
+    assert (await town.backup("data")).get("failure") is None

@@ -129,7 +129,7 @@ def test_the_temporary_volume_has_the_modes_of_its_claim_or_those_that_its_class
 
 # A copy
 
-TAKEN = SnapshotFacts(created=builders.NOW, deleting=False, ours=True, ready=False, error=None, restore_bytes=None)
+TAKEN = SnapshotFacts(since=builders.NOW, deleting=False, ours=True, ready=False, error=None, restore_bytes=None)
 FIRST = ContentFacts(
     name="first",
     deleting=False,

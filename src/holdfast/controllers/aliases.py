@@ -1,13 +1,17 @@
 """Aliases: a second, read-only volume in Holdfast's namespace that names the bytes of a claim's own."""
 
 import contextlib
+from datetime import timedelta
+from typing import Final
 
 from holdfast.controllers.world import World, alias_source, used_claims
 from holdfast.decide import copying
 from holdfast.kube import errors, objects, parse
-from holdfast.model.claim import Claim
+from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.copying import Broken, Seat
 from holdfast.render import claims
+
+ORPHANED: Final = timedelta(minutes=2)
 
 
 async def seat(world: World, claim: Claim, volume: objects.PersistentVolume) -> Seat | Broken:
@@ -34,7 +38,7 @@ async def make(world: World, name: str, claim: Claim, volume: objects.Persistent
         wanted = claims.alias_volume(
             name, namespace, source, access_modes=modes, capacity=size, node_affinity=affinity, annotations=marks
         )
-    elif alias.status is not None and alias.status.phase in ("Available", "Bound"):
+    elif not _is_orphan(world, alias) and alias.status is not None and alias.status.phase in ("Available", "Bound"):
         wanted = claims.alias_claim(name, namespace, access_modes=modes, capacity=size, annotations=marks)
     else:
         return False
@@ -47,3 +51,20 @@ async def clear(world: World, name: str) -> None:
     """Delete the alias claim, then its volume: Retain keeps the app's data."""
     await world.kube.delete(objects.CLAIMS, name, world.settings.namespace)
     await world.kube.delete(objects.VOLUMES, name)
+
+
+async def clear_orphans(world: World, ref: ClaimRef) -> timedelta | None:
+    """Delete the aliases of a claim without a run that a crash left; return when to look again, None if there is none.
+
+    The Job of one that we have just met may only not be seen yet.
+    """
+    found = world.informers.volumes.by("alias-of", str(ref))
+    for volume in found:
+        if _is_orphan(world, volume):
+            await clear(world, volume.metadata.name)
+    return ORPHANED if found else None
+
+
+def _is_orphan(world: World, alias: objects.PersistentVolume) -> bool:
+    """Return whether an alias without a Job is to go, or has gone and that is not seen yet."""
+    return world.now() - world.met.since(alias) >= ORPHANED

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 SOON: Final = timedelta(seconds=1)
 LATER: Final = timedelta(minutes=10)
-ORPHANED: Final = timedelta(minutes=2)
 FULL: Final = timedelta(seconds=3)  # how soon to ask the gate again
 # kopia drops all of these without a word; restic keeps all but sockets.
 LOST_BY: Final[Mapping[EngineKind, frozenset[Loss]]] = {
@@ -61,24 +60,13 @@ class Backups:
         run = self._run(ref) or await self._guests.run(ref, plan.repository.value if plan is not None else None)
         if run is not None:
             return await self._follow(ref, claim, item, run)
-        orphans = await self._clear_orphans(ref)
+        orphans = await aliases.clear_orphans(self._world, ref)
         if claim is None or plan is None or item is None:
             self._waiting.pop(ref, None)
             again = await self._copies.clear(ref)
         else:
             again = await self._start_if_due(claim, plan, item)
         return min((each for each in (orphans, again) if each is not None), default=None)
-
-    async def _clear_orphans(self, ref: ClaimRef) -> timedelta | None:
-        """Delete aliases that a crash left without a Job; return when to look again, None when there is none.
-
-        The Job of one that we have just met may only not be seen yet.
-        """
-        found = self._world.informers.volumes.by("alias-of", str(ref))
-        for volume in found:
-            if self._world.now() - self._world.met.since(volume) >= ORPHANED:
-                await aliases.clear(self._world, volume.metadata.name)
-        return ORPHANED if found else None
 
     def _plan(self, claim: Claim | None) -> Plan | None:
         if claim is None:

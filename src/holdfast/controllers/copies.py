@@ -212,12 +212,25 @@ class Copies:
             # Not marked yet: the snapshot controller names what it makes by the uid.
             first = await self._find(objects.CONTENTS, f"snapcontent-{taken.metadata.uid}")
         return CopyFacts(
-            taken=_snapshot(taken),
+            taken=self._snapshot(taken),
             first=_content(first, ref),
             second=_content(second, ref),
-            offered=_snapshot(offered),
+            offered=self._snapshot(offered),
             claim=claim.is_deleting if claim is not None else None,
             volume=await self._volume(name, claim),
+        )
+
+    def _snapshot(self, item: objects.VolumeSnapshot | None) -> SnapshotFacts | None:
+        if item is None:
+            return None
+        status = item.status or objects.SnapshotStatus()
+        return SnapshotFacts(
+            since=self._world.met.since(item),
+            deleting=item.is_deleting,
+            ours=ownership.is_ours(item.labels),
+            ready=status.ready_to_use is True,
+            error=(status.error.message or "the driver gave no reason") if status.error is not None else None,
+            restore_bytes=parse.quantity(status.restore_size) if status.restore_size is not None else None,
         )
 
     async def _find(self, kind: Kind[T], name: str, namespace: str | None = None) -> T | None:
@@ -254,20 +267,6 @@ def _is_of(item: objects.Object, ref: ClaimRef) -> bool:
 def _of(item: T | None, ref: ClaimRef) -> T | None:
     """Return what belongs to the claim's copy; another claim's of the same name is none of its business."""
     return item if item is not None and _is_of(item, ref) else None
-
-
-def _snapshot(item: objects.VolumeSnapshot | None) -> SnapshotFacts | None:
-    if item is None:
-        return None
-    status = item.status or objects.SnapshotStatus()
-    return SnapshotFacts(
-        created=item.metadata.creation_timestamp,
-        deleting=item.is_deleting,
-        ours=ownership.is_ours(item.labels),
-        ready=status.ready_to_use is True,
-        error=(status.error.message or "the driver gave no reason") if status.error is not None else None,
-        restore_bytes=parse.quantity(status.restore_size) if status.restore_size is not None else None,
-    )
 
 
 def _content(item: objects.VolumeSnapshotContent | None, ref: ClaimRef) -> ContentFacts | None:

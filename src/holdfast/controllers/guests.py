@@ -106,7 +106,6 @@ class Guests:
     async def clear(self, ref: ClaimRef, job: objects.Job) -> None:
         """Delete the run's Job; the cluster deletes its pod and Secret after it."""
         await self._world.kube.delete(objects.JOBS, job.metadata.name, ref.namespace, uid=job.metadata.uid)
-        self._world.met.forget(job)
         self._known.pop(ref, None)
 
 

@@ -159,8 +159,6 @@ class Operator:
 
     def _volume_changed(self, change: Change[objects.PersistentVolume]) -> None:
         item = change.new or change.old
-        if item is not None and change.new is None:
-            self.world.met.forget(item)
         if item is not None and item.labels.get(names.COMPONENT) == "backup":
             self._wake_claim(item.annotations.get(claims.CLAIM), self.backup)
             return
@@ -218,8 +216,6 @@ class Operator:
         item = change.new or change.old
         if item is not None:
             self._wake_run(item)
-        if item is not None and change.new is None:
-            self.world.met.forget(item)
 
     def _pod_changed(self, change: Change[objects.Pod]) -> None:
         item = change.new or change.old

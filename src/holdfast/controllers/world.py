@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from holdfast.decide import copying, guest, intent, protection, storage_class
 from holdfast.decide.protection import Broken
@@ -20,6 +20,8 @@ from holdfast.model.protection import NoPlan, Plan
 from holdfast.model.repository import Repository
 from holdfast.model.settings import Settings
 from holdfast.render import claims, names, pods
+
+FORGOTTEN: Final = timedelta(hours=1)  # longer than any controller waits before it looks again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +126,16 @@ class Met:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._since: dict[str, datetime] = {}
+        self._known: dict[str, tuple[datetime, datetime]] = {}  # by uid: first and last asked for
 
     def since(self, item: objects.Object) -> datetime:
-        """Return when the object was asked for first."""
-        return self._since.setdefault(item.metadata.uid, self._now())
-
-    def forget(self, item: objects.Object) -> None:
-        self._since.pop(item.metadata.uid, None)
+        """Return when the object was asked for first; one that nobody has asked for in FORGOTTEN is met anew."""
+        uid, now = item.metadata.uid, self._now()
+        if uid not in self._known:
+            self._known = {each: asked for each, asked in self._known.items() if now - asked[1] < FORGOTTEN}
+        first, _ = self._known.get(uid, (now, now))
+        self._known[uid] = first, now
+        return first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,7 @@ def next_step(facts: CopyFacts, *, requested_bytes: int, strays: Sequence[str], 
     if facts.claim is False:
         return Ready()
     if facts.claim is True:
-        return Wait(detail="the temporary claim is being deleted")
+        return Wait(detail="the temporary claim is being deleted", since=taken.since if taken is not None else None)
     if taken is None and first is None and second is None:
         return Take()
     if taken is None or taken.deleting:
@@ -155,15 +155,15 @@ def next_step(facts: CopyFacts, *, requested_bytes: int, strays: Sequence[str], 
     if failure is not None:
         return Broken(failure=failure)
     if first is None:
-        return Wait(detail="the snapshot is being taken", since=taken.created)
+        return Wait(detail="the snapshot is being taken", since=taken.since)
     if not (first.ours and first.retained):
         return SetPolicy(content=first.name, retain=True)
     if not taken.ready or first.handle is None:
-        return Wait(detail="the snapshot is not ready", since=taken.created)
+        return Wait(detail="the snapshot is not ready", since=taken.since)
     if second is None or offered is None:
         return Offer(content=first if second is None else None)
     if not offered.ready:
-        return Wait(detail="the snapshot is not ready in our namespace", since=taken.created)
+        return Wait(detail="the snapshot is not ready in our namespace", since=taken.since)
     if strays:
         return _broken(
             f"volume {strays[0]} belongs to no claim and would be read instead of the snapshot: delete or reserve it"
@@ -174,11 +174,11 @@ def next_step(facts: CopyFacts, *, requested_bytes: int, strays: Sequence[str], 
 def pause(wait: Wait, now: datetime) -> timedelta:
     """Return after how long to look at the copy again: none of its objects is watched."""
     shortest, longest = PAUSES
-    return min(max((now - wait.since) / 10, shortest), longest) if wait.since is not None else shortest
+    return min(max((now - wait.since) / 10, shortest), longest) if wait.since is not None else longest
 
 
 def _failed(snapshot: SnapshotFacts, now: datetime) -> Failure | None:
-    age = now - snapshot.created
+    age = now - snapshot.since
     if snapshot.ready:
         return None
     if snapshot.error is not None and age >= PATIENCE:

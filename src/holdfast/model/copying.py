@@ -99,9 +99,9 @@ class Seat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotFacts:
-    """The VolumeSnapshot of a copy's name. `error` is the driver's word, as long as it stands."""
+    """The VolumeSnapshot of a copy's name, known `since` then. `error` is the driver's word, as long as it stands."""
 
-    created: datetime
+    since: datetime
     deleting: bool
     ours: bool
     ready: bool
