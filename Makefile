@@ -50,7 +50,7 @@ endef
 
 test: setup ## format, lint, types, import contracts, and every test with the real programs (TESTS=tests/decide)
 	$(static_checks)
-	$(WITH_PROGRAMS) $(BIN)/pytest -n 2 $(ARGS) $(TESTS)
+	$(WITH_PROGRAMS) $(BIN)/pytest -n 3 $(ARGS) $(TESTS)
 
 check: setup-python ## the same without the slow tests: under a minute
 	$(static_checks)
