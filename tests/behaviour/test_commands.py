@@ -17,7 +17,7 @@ from holdfast.assemble import laptop
 from holdfast.cli.problems import ExitCode
 from holdfast.kube import objects
 from holdfast.model.settings import Settings
-from tests.support.town import APPS, MovableClock, Town
+from tests.support.town import APPS, MovableClock, Town, directory_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox("its operator is a process of the sandbox")]
 
@@ -113,6 +113,23 @@ async def test_a_cluster_that_does_not_answer_is_said_and_the_run_is_followed_ag
     out, err = await process.communicate()
     assert process.returncode == 0, err
     assert b"the cluster does not answer" in err
+    assert out.decode().startswith(f"{claim}: backed up 1 file")
+
+
+async def test_what_keeps_a_mover_from_starting_is_said_while_it_does(desk: Desk) -> None:
+    claim = await filled(desk, "gone")
+    item = await desk.town.find(objects.CLAIMS, "gone")
+    place = directory_of(await desk.town.find(objects.VOLUMES, item.spec.volume_name, None))
+    away = place.rename(place.with_name("away"))
+    process = await desk.start("backup", claim)
+    assert process.stderr is not None
+    while b"starting: " not in (line := await process.stderr.readline()):
+        assert line
+    assert line.decode().startswith(f"{claim}: starting: FailedMount: ")
+    assert str(place) in line.decode()
+    away.rename(place)
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
     assert out.decode().startswith(f"{claim}: backed up 1 file")
 
 

@@ -72,7 +72,6 @@ async def test_a_missing_directory_is_waited_for(town: Town) -> None:
     assert (await town.restore("newcomer"))["reason"] == "StartedEmpty"
 
 
-@pytest.mark.sandbox("a kubelet says why it cannot mount a directory in Events alone")
 async def test_a_directory_that_is_missing_from_the_start_is_named(town: Town) -> None:
     away = town.directory / "away"
     await town.claim("data")

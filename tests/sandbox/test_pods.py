@@ -111,7 +111,9 @@ async def test_a_pod_that_cannot_start_says_why_and_starts_once_it_can(
 
     pod = await until(client, f"{PODS}/p", lambda pod: pod["status"].get("containerStatuses"))
     assert pod["status"]["phase"] == "Pending"
-    assert pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "FailedMount"
+    assert pod["status"]["containerStatuses"][0]["state"]["waiting"] == {"reason": "ContainerCreating"}
+    events = (await client.get("/api/v1/namespaces/default/events?fieldSelector=reason=FailedMount")).json()["items"]
+    assert [each["message"] for each in events] == [f"hostPath type check failed: {there} is not a directory"]
 
     there.mkdir()
     await until(client, f"{PODS}/p", has_phase("Succeeded"))

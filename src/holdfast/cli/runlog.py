@@ -1,7 +1,8 @@
 """Where a run is: the progress that its mover prints, read from the log of its pod."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final, Self
@@ -92,8 +93,18 @@ async def _started(cluster: Cluster, namespace: str, job: str, hear: Callable[[s
             if pod.status is not None and pod.status.phase in STARTED:
                 hear(None)
                 return pod.metadata.name
-        hear(obstacle(found))
+        hear(obstacle(found, await _warnings(cluster, namespace, found)))
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _warnings(cluster: Cluster, namespace: str, pods: Sequence[objects.Pod]) -> Sequence[objects.Event]:
+    """Return the warnings about the pods; none where this person may not read Events."""
+    told: list[objects.Event] = []
+    with contextlib.suppress(errors.Forbidden):
+        for pod in pods:
+            about = f"involvedObject.uid={pod.metadata.uid},type=Warning"
+            told.extend(await cluster.kube.list(objects.EVENTS, namespace, fields=about))
+    return told
 
 
 def read(line: str) -> Progress | None:

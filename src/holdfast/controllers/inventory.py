@@ -11,7 +11,6 @@ from holdfast.controllers.world import World
 from holdfast.engines.protocol import EngineFailure
 from holdfast.engines.remote import RemoteReader
 from holdfast.kube.objects import Key, Pod
-from holdfast.kube.pods import obstacle
 from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.evidence import Inventory
 from holdfast.model.failure import Failure, FailureKind
@@ -135,7 +134,7 @@ class Inventories:
         return max((pod.metadata.creation_timestamp for pod in pods_there), default=None)
 
     def _why_down(self, repository: str) -> str:
-        why = obstacle(self._world.informers.pods.by("hash", names.digest(repository)))
+        why = self._world.obstacle(self._world.informers.pods.by("hash", names.digest(repository)))
         return f"the repository's reader does not run: {why}" if why else "the repository's reader is not running yet"
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from holdfast.controllers.world import World, used_claims
 from holdfast.decide import ownership
 from holdfast.kube import errors, objects, parse
-from holdfast.kube.pods import obstacle
 from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.population import ByName, EarlierVolume
 from holdfast.render import chooser, claims, names
@@ -24,7 +23,7 @@ def facts(world: World, claim: Claim, earlier: objects.PersistentVolume | None) 
         has_consumer=pod is not None,
         node=next((each.spec.node_name for each in standing if each.spec.node_name), None),
         choosing=world.informers.jobs.get(world.settings.namespace, name) is not None,
-        obstacle=obstacle(standing),
+        obstacle=world.obstacle(standing),
         earlier=_earlier(earlier) if earlier is not None else None,
     )
 

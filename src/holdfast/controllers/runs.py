@@ -1,6 +1,6 @@
 """Movers' Jobs as facts: what became of a run, read from its pod's termination (2 to 3 s before the Job says so)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -32,7 +32,8 @@ def observe(world: World, name: str) -> JobFacts | None:
     if job is None or job.is_deleting:
         return None
     pods = world.informers.pods.by("job", name)
-    return read(job, pods, world.settings.start_deadline, since=world.met.since(job), now=world.now())
+    warnings = world.informers.warnings.objects.values()
+    return read(job, pods, world.settings.start_deadline, warnings, since=world.met.since(job), now=world.now())
 
 
 def active(world: World, kind: str) -> Sequence[objects.Job]:
@@ -46,9 +47,15 @@ def active(world: World, kind: str) -> Sequence[objects.Job]:
 
 
 def read(
-    job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, *, since: datetime, now: datetime
+    job: objects.Job,
+    pods: Sequence[objects.Pod],
+    start_deadline: timedelta,
+    warnings: Iterable[objects.Event] = (),
+    *,
+    since: datetime,
+    now: datetime,
 ) -> JobFacts:
-    """Return what a Job, which is known `since` then, and its pods say."""
+    """Return what a Job, which is known `since` then, its pods, and warnings about them say."""
     name = job.metadata.name
     pods = [pod for pod in pods if _is_of(pod, job)]
     for pod in pods:
@@ -62,7 +69,7 @@ def read(
         return JobFacts(name=name, state=JobState.ENDED, ended=now, result=None, failure=failure)
     started = any(pod.status is not None and pod.status.phase == "Running" for pod in pods)
     if not started and now - since > start_deadline:
-        stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(job, pods, start_deadline))
+        stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(job, pods, start_deadline, warnings))
         return JobFacts(name=name, state=JobState.STUCK, ended=None, result=None, failure=stuck)
     return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)
 
@@ -116,14 +123,19 @@ def _why_failed(job: objects.Job, pods: Sequence[objects.Pod]) -> str:
     return "the mover's pod was removed" if not pods else "the mover's Job failed"
 
 
-def _why_stuck(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta) -> str:
+def _why_stuck(
+    job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, warnings: Iterable[objects.Event]
+) -> str:
+    namespace = job.metadata.namespace
     if not pods:
-        name, namespace = job.metadata.name, job.metadata.namespace
         return (
-            f"no pod was made for the mover within {start_deadline}: `kubectl describe job/{name} "
+            f"no pod was made for the mover within {start_deadline}: `kubectl describe job/{job.metadata.name} "
             f"--namespace={namespace}` says why (a quota, Pod Security)"
         )
-    why = obstacle(pods)
+    why = obstacle(pods, warnings)
     if why is None:
-        return f"the mover's pod has not started within {start_deadline}"
+        return (
+            f"the mover's pod has not started within {start_deadline}: `kubectl describe pod/{pods[0].metadata.name} "
+            f"--namespace={namespace}` says what it waits for"
+        )
     return f"the mover's pod does not start: {why}"

@@ -1,6 +1,6 @@
 """What every controller sees: one informer per kind, the client, the events and the clock."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,6 +12,7 @@ from holdfast.kube.client import Kube
 from holdfast.kube.events import Recorder
 from holdfast.kube.informer import Informer
 from holdfast.kube.objects import Key
+from holdfast.kube.pods import obstacle
 from holdfast.kube.snapshots import SnapshotClasses
 from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.copying import ClassSettings, NoWay, Source, Way
@@ -39,6 +40,7 @@ class Informers:
     pods: Informer[objects.Pod]
     consumers: Informer[objects.Pod]  # until they have a node; everywhere, where claims are held by name
     jobs: Informer[objects.Job]
+    warnings: Informer[objects.Event]  # about pods
 
     @classmethod
     def of(cls, kube: Kube, settings: Settings) -> "Informers":
@@ -56,6 +58,7 @@ class Informers:
             pods=Informer(kube, objects.PODS, namespace),
             consumers=Informer(kube, objects.PODS, None if settings.by_name else namespace, fields="spec.nodeName="),
             jobs=Informer(kube, objects.JOBS, namespace),
+            warnings=Informer(kube, objects.EVENTS, namespace, fields="involvedObject.kind=Pod,type=Warning"),
         )
         informers.claims.index("component", _at_home(namespace, lambda claim: _label(claim, names.COMPONENT)))
         informers.claims.index("filled-for", _at_home(namespace, _filled_for))
@@ -195,6 +198,10 @@ class World:
         no_guest = guest.refusal(namespace, self.namespace_labels(namespace), plan.repository.value)
         classes = await self.snapshot_classes.current()
         return copying.way(claim, plan.copy_method, source, classes, no_guest=no_guest)
+
+    def obstacle(self, standing: Iterable[objects.Pod]) -> str | None:
+        """Return what keeps pods of our namespace from starting; None when nobody says it."""
+        return obstacle(standing, self.informers.warnings.objects.values())
 
     def writer(self, ref: ClaimRef, plan: Plan) -> ClaimRef | None:
         """Return the other claim that writes this claim's history; None when this claim does."""

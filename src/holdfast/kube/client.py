@@ -85,7 +85,11 @@ class Kube:
         return found
 
     async def list(
-        self, kind: Kind[T], namespace: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        kind: Kind[T],
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        fields: str | None = None,
     ) -> Sequence[T]:
         """Return all objects, from one consistent and complete list.
 
@@ -93,12 +97,14 @@ class Kube:
         """
         for _ in range(LIST_ATTEMPTS - 1):
             with contextlib.suppress(errors.Gone):
-                return await self._list_once(kind, namespace, labels)
-        return await self._list_once(kind, namespace, labels)
+                return await self._list_once(kind, namespace, labels, fields)
+        return await self._list_once(kind, namespace, labels, fields)
 
-    async def _list_once(self, kind: Kind[T], namespace: str | None, labels: Mapping[str, str] | None) -> Sequence[T]:
+    async def _list_once(
+        self, kind: Kind[T], namespace: str | None, labels: Mapping[str, str] | None, fields: str | None
+    ) -> Sequence[T]:
         items: list[T] = []
-        async for page in self.pages(kind, namespace, labels):
+        async for page in self.pages(kind, namespace, labels, fields):
             if page.broken:
                 first = page.broken[0]
                 raise errors.Undecodable("Undecodable", f"{kind.kind} {first.key or '?'}: {first.detail}")

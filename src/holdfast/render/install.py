@@ -39,6 +39,7 @@ AT_HOME: Final = (
     ("", ("persistentvolumeclaims",), ("create", "patch", "delete")),
     ("", ("secrets",), (*_WATCH, "create", "delete")),
     ("", ("pods",), _WATCH),
+    ("", ("events",), ("list", "watch")),
     ("batch", ("jobs",), (*_WATCH, "create", "delete")),
     ("apps", ("deployments",), ("get", "create", "patch", "delete")),
     ("coordination.k8s.io", ("leases",), ("get", "create", "patch")),

@@ -220,8 +220,10 @@ class Runner:
     def _waiting(self, pod: Json, life: _Life, reason: str, message: str) -> None:
         phase = "Running" if life.restarts else "Pending"
         last = at(_container_status(pod), "lastState")
-        self._report(pod, life, phase, {"waiting": {"reason": reason, "message": message}}, last=last)
-        self._say(pod, "Failed" if reason != "FailedMount" else reason, message, warning=True)
+        unmounted = reason == "FailedMount"  # which is told by an Event alone
+        state = {"reason": "ContainerCreating"} if unmounted else {"reason": reason, "message": message}
+        self._report(pod, life, phase, {"waiting": state}, last=last)
+        self._say(pod, reason if unmounted else "Failed", message, warning=True)
 
     def _report(self, pod: Json, life: _Life, phase: str, state: Json, last: Json | None = None) -> None:
         container = pod["spec"]["containers"][0]
