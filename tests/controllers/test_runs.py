@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import pytest
 
 from holdfast.controllers import runs
 from holdfast.kube import objects
@@ -39,13 +40,19 @@ def test_a_run_has_ended_when_its_mover_has_though_a_proxy_lives() -> None:
     assert facts({"name": "proxy"}, ended("mover")) is JobState.ENDED
 
 
-def test_a_job_for_which_no_pod_was_made_says_where_the_reason_stands() -> None:
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [("another", "kubectl describe job/run --namespace=holdfast"), ("u", "FailedCreate: exceeded quota")],
+)
+def test_a_job_for_which_no_pod_was_made_says_why_or_where_that_stands(about: str, expected: str) -> None:
     meta = META | {"creationTimestamp": at(0).isoformat()}
     job = msgspec.convert({"metadata": meta}, objects.Job, strict=False)
     deadline = timedelta(minutes=5)
     known = at(30)  # by our clock, half a minute ahead of the one by which the Job was made
     assert runs.read(job, [], deadline, since=known, now=known + deadline).state is JobState.RUNNING
-    found = runs.read(job, [], deadline, since=known, now=known + deadline + timedelta(seconds=1))
+    refused = {"involvedObject": {"kind": "Job", "uid": about}, "reason": "FailedCreate", "message": "exceeded quota"}
+    warnings = [msgspec.convert({"metadata": meta, **refused}, objects.Event, strict=False)]
+    found = runs.read(job, [], deadline, warnings, since=known, now=known + deadline + timedelta(seconds=1))
     assert found.state is JobState.STUCK
     assert found.failure is not None
-    assert "kubectl describe job/run --namespace=holdfast" in found.failure.detail
+    assert expected in found.failure.detail

@@ -322,6 +322,14 @@ class TestAClaimHeldByName:
         assert self.step(claim=again, prime=adopted, volume=self.GIVEN) == HandOver(volume="holdfast.apps.data")
 
 
+def test_what_the_cluster_has_against_a_volume_is_said() -> None:
+    quiet, loud = (step(prime=replace(PRIME, obstacle=why), volume=None) for why in (None, "the pool is full"))
+    assert isinstance(quiet, Waiting)
+    assert isinstance(loud, Waiting)
+    assert (quiet.detail, quiet.alarm) == ("waiting for the volume", False)
+    assert (loud.detail, loud.alarm) == ("waiting for the volume: the pool is full", True)
+
+
 def test_a_fill_whose_volume_is_gone_is_begun_again() -> None:
     assert isinstance(step(prime=replace(PRIME, lost=True), volume=None), Discard)
 

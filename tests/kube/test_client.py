@@ -54,6 +54,11 @@ async def asked(reply: Reply) -> errors.KubeError:
     return caught.value
 
 
+UNASKED = status(500, "InternalError") | {
+    "message": 'Internal error occurred: failed calling webhook "policies.example.org": failed to call webhook'
+}
+
+
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
@@ -70,6 +75,7 @@ async def asked(reply: Reply) -> errors.KubeError:
         (Answer(status=403, body=b"<html>no</html>"), errors.Forbidden),
         (refusal(403, "Forbidden", causes=[{"reason": "NamespaceTerminating"}]), errors.Terminating),
         (refusal(500, "InternalError"), errors.KubeError),
+        (Answer(status=500, body=UNASKED), errors.Forbidden),
         (Answer(status=502, body=b"bad gateway"), errors.KubeError),
         (Answer(body=b"<html>welcome</html>"), errors.Undecodable),
         (Answer(body={"metadata": {"name": "data"}}), errors.Undecodable),

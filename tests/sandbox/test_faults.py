@@ -95,7 +95,13 @@ async def test_half_an_answer_is_an_error(client: httpx2.AsyncClient, faults: Fa
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [(FaultKind.GONE, 410), (FaultKind.BUSY, 429), (FaultKind.BROKEN, 500), (FaultKind.TIMEOUT, 504)],
+    [
+        (FaultKind.FORBIDDEN, 403),
+        (FaultKind.GONE, 410),
+        (FaultKind.BUSY, 429),
+        (FaultKind.BROKEN, 500),
+        (FaultKind.TIMEOUT, 504),
+    ],
 )
 async def test_statuses_on_request(client: httpx2.AsyncClient, faults: Faults, kind: FaultKind, code: int) -> None:
     faults.add("status", Fault(kind=kind, skip=1, count=2))

@@ -9,8 +9,7 @@ from typing import Final, Self
 
 from holdfast.cli.cluster import Cluster
 from holdfast.cli.text import counted, span
-from holdfast.kube import errors, objects
-from holdfast.kube.pods import obstacle
+from holdfast.kube import errors, objects, obstacles
 from holdfast.model import wire
 from holdfast.model.run import Progress
 from holdfast.render import claims, names, sentences
@@ -76,7 +75,7 @@ async def follow(
     """
     namespace = job.metadata.namespace or ""
     try:
-        pod = await _started(cluster, namespace, job.metadata.name, hear)
+        pod = await _started(cluster, job, hear)
         async for line in cluster.kube.logs(namespace, pod, follow=True):
             progress = read(line)
             if progress is not None:
@@ -85,26 +84,28 @@ async def follow(
         return
 
 
-async def _started(cluster: Cluster, namespace: str, job: str, hear: Callable[[str | None], None]) -> str:
+async def _started(cluster: Cluster, job: objects.Job, hear: Callable[[str | None], None]) -> str:
     """Return the Job's pod once it has started."""
+    labels = {"batch.kubernetes.io/job-name": job.metadata.name}
     while True:
-        found = await cluster.kube.list(objects.PODS, namespace, {"batch.kubernetes.io/job-name": job})
+        found = await cluster.kube.list(objects.PODS, job.metadata.namespace, labels)
         for pod in found:
             if pod.status is not None and pod.status.phase in STARTED:
                 hear(None)
                 return pod.metadata.name
-        hear(obstacle(found, await _warnings(cluster, namespace, found)))
+        hear(await _obstacle(cluster, job, found))
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _warnings(cluster: Cluster, namespace: str, pods: Sequence[objects.Pod]) -> Sequence[objects.Event]:
-    """Return the warnings about the pods; none where this person may not read Events."""
+async def _obstacle(cluster: Cluster, job: objects.Job, pods: Sequence[objects.Pod]) -> str | None:
+    """Return what keeps a Job's pod from starting, or from being made, as far as this person may read of it."""
+    asked: Sequence[objects.Object] = pods or (job,)
     told: list[objects.Event] = []
     with contextlib.suppress(errors.Forbidden):
-        for pod in pods:
-            about = f"involvedObject.uid={pod.metadata.uid},type=Warning"
-            told.extend(await cluster.kube.list(objects.EVENTS, namespace, fields=about))
-    return told
+        for each in asked:
+            about = f"involvedObject.uid={each.metadata.uid},type=Warning"
+            told.extend(await cluster.kube.list(objects.EVENTS, job.metadata.namespace, fields=about))
+    return obstacles.of_pods(pods, told) if pods else obstacles.last(told)
 
 
 def read(line: str) -> Progress | None:

@@ -38,7 +38,7 @@ async def make(world: World, name: str, claim: Claim, volume: objects.Persistent
         wanted = claims.alias_volume(
             name, namespace, source, access_modes=modes, capacity=size, node_affinity=affinity, annotations=marks
         )
-    elif not _is_orphan(world, alias) and alias.status is not None and alias.status.phase in ("Available", "Bound"):
+    elif not _is_going(world, alias) and alias.status is not None and alias.status.phase in ("Available", "Bound"):
         wanted = claims.alias_claim(name, namespace, access_modes=modes, capacity=size, annotations=marks)
     else:
         return False
@@ -65,6 +65,10 @@ async def clear_orphans(world: World, ref: ClaimRef) -> timedelta | None:
     return ORPHANED if found else None
 
 
+def _is_going(world: World, alias: objects.PersistentVolume) -> bool:
+    """Return whether an alias is on its way out, or has gone and that is not seen yet."""
+    return alias.is_deleting or _is_orphan(world, alias)
+
+
 def _is_orphan(world: World, alias: objects.PersistentVolume) -> bool:
-    """Return whether an alias without a Job is to go, or has gone and that is not seen yet."""
     return world.now() - world.met.since(alias) >= ORPHANED

@@ -135,37 +135,56 @@ class Backups:
         now = await self._world.kube.get(objects.PROTECTIONS, claim.ref.name, claim.ref.namespace)
         if status.memory(now) != status.memory(item):
             return SOON
+        try:
+            seat = await self._prepare(name, claim, item, volume, way)
+            if isinstance(seat, Seat):
+                manifest = backups.job(name, self._world.settings, self._world.cluster_uid, claim, plan, due, way, seat)
+                await self._create(claim.ref, manifest, plan, way)
+                return SOON
+        except errors.REFUSALS as error:
+            seat = Broken(failure=runs.refused(error))
+        return await self._broken(claim, item, due, seat) if isinstance(seat, Broken) else seat
+
+    async def _prepare(
+        self,
+        name: str,
+        claim: Claim,
+        item: objects.Protection,
+        volume: objects.PersistentVolume,
+        way: BySnapshot | ByAlias | AsGuest,
+    ) -> Seat | Broken | timedelta:
+        """Make what the run reads through; return where its mover can be, or when to go on."""
         match way:
-            case ByAlias() | AsGuest():
-                left = await self._copies.clear(claim.ref)
-                if left is not None:
-                    return left
-                seat = await aliases.seat(self._world, claim, volume)
-                if isinstance(seat, Broken):
-                    return await self._broken(claim, item, due, seat)
-                if isinstance(way, ByAlias) and not await aliases.make(self._world, name, claim, volume):
-                    return SOON
             case BySnapshot():
                 match await self._copies.make(name, claim, way):
                     case Wait() as wait:
                         await self._remember(item, {"running": name})
                         return copying.pause(wait, self._world.now())
                     case Broken() as broken:
-                        return await self._broken(claim, item, due, broken)
+                        return broken
                     case Ready():
-                        seat = Seat(node=None)
-            case _:
-                assert_never(way)
-        manifest = backups.job(name, self._world.settings, self._world.cluster_uid, claim, plan, due, way, seat)
-        self._waiting.pop(claim.ref, None)
+                        return Seat(node=None)
+            case ByAlias() | AsGuest():
+                left = await self._copies.clear(claim.ref)
+                if left is not None:
+                    return left
+                seat = await aliases.seat(self._world, claim, volume)
+                if isinstance(seat, Broken) or isinstance(way, AsGuest):
+                    return seat
+                return seat if await aliases.make(self._world, name, claim, volume) else SOON
+        assert_never(way)
+
+    async def _create(
+        self, ref: ClaimRef, manifest: Mapping[str, Any], plan: Plan, way: BySnapshot | ByAlias | AsGuest
+    ) -> None:
+        self._waiting.pop(ref, None)
         if isinstance(way, AsGuest):
-            against = await self._guests.start(claim.ref, manifest, plan.repository.value)
-            return SOON if against is None else await self._broken(claim, item, due, against)
+            await self._guests.start(ref, manifest, plan.repository.value)
+            return
         try:
             await self._world.kube.create(manifest)
         except errors.AlreadyExists:
-            log.info("backup.job_exists", extra={"claim": str(claim.ref), "job": name})
-        return SOON
+            log.info("backup.job_exists", extra={"claim": str(ref), "job": manifest["metadata"]["name"]})
 
     async def _clear_copies(self, ref: ClaimRef, item: objects.Protection) -> timedelta | None:
         """Clear away what a run left that is wanted no more; return when to go on."""

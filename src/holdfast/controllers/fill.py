@@ -101,6 +101,7 @@ class Fill:
             attempt=clearing.attempt(self.prime),
             wish=annotations.get(claims.WISH, ""),
             lost=self._is_lost(self.prime),
+            obstacle=self.world.warned(self.prime),
         )
 
     def _is_lost(self, prime: objects.PersistentVolumeClaim) -> bool:

@@ -12,8 +12,6 @@ from holdfast.controllers.world import World
 from holdfast.decide import guest
 from holdfast.kube import errors, objects
 from holdfast.model.claim import ClaimRef
-from holdfast.model.copying import Broken
-from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.intent import GUESTS, MANAGED_BY
 from holdfast.model.population import JobState
 from holdfast.model.repository import Repository
@@ -57,18 +55,17 @@ class Guests:
             if ref.namespace == job.metadata.namespace and not job.is_deleting:
                 self._known[ref] = job.metadata.name
 
-    async def start(self, ref: ClaimRef, manifest: Mapping[str, Any], repository: Repository) -> Broken | None:
-        """Start the run; it may have been started before. Return what the cluster has against it."""
+    async def start(self, ref: ClaimRef, manifest: Mapping[str, Any], repository: Repository) -> None:
+        """Start the run; it may have been started before. Raise one of REFUSALS where the cluster does not let it."""
         name = manifest["metadata"]["name"]
         self._known[ref] = name
         try:
             with contextlib.suppress(errors.AlreadyExists):
                 await self._world.kube.create(manifest)
             await self._lend(await self._world.kube.get(objects.JOBS, name, ref.namespace), repository)
-        except (errors.Forbidden, errors.Invalid, errors.Terminating) as error:
+        except errors.REFUSALS:
             del self._known[ref]
-            return Broken(failure=Failure(kind=FailureKind.NOT_ADMITTED, detail=str(error)))
-        return None
+            raise
 
     async def _lend(self, job: objects.Job, repository: Repository) -> None:
         """Give the Job its credential: after it, so that it never stays without a Job to go with.

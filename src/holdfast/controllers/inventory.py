@@ -10,6 +10,7 @@ from typing import Final
 from holdfast.controllers.world import World
 from holdfast.engines.protocol import EngineFailure
 from holdfast.engines.remote import RemoteReader
+from holdfast.kube import obstacles
 from holdfast.kube.objects import Key, Pod
 from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.evidence import Inventory
@@ -134,8 +135,14 @@ class Inventories:
         return max((pod.metadata.creation_timestamp for pod in pods_there), default=None)
 
     def _why_down(self, repository: str) -> str:
-        why = self._world.obstacle(self._world.informers.pods.by("hash", names.digest(repository)))
+        standing = self._world.informers.pods.by("hash", names.digest(repository))
+        why = self._world.obstacle(standing) if standing else self._why_no_pod(names.reader(repository))
         return f"the repository's reader does not run: {why}" if why else "the repository's reader is not running yet"
+
+    def _why_no_pod(self, reader: str) -> str | None:
+        """Return what the ReplicaSet of a reader is refused: those are not watched, and named after the reader."""
+        warnings = self._world.informers.warnings.objects.values()
+        return obstacles.last(each for each in warnings if (each.involved_object.name or "").startswith(f"{reader}-"))
 
 
 class Questions:

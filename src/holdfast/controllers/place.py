@@ -18,12 +18,13 @@ def facts(world: World, claim: Claim, earlier: objects.PersistentVolume | None) 
     pod = consumer(world, claim)
     name = names.chooser(pod.metadata.uid) if pod is not None else ""
     standing = world.informers.pods.by("job", name)
+    job = world.informers.jobs.get(world.settings.namespace, name)
     return ByName(
         expected=claim.storage_class in world.settings.by_name,
         has_consumer=pod is not None,
         node=next((each.spec.node_name for each in standing if each.spec.node_name), None),
-        choosing=world.informers.jobs.get(world.settings.namespace, name) is not None,
-        obstacle=world.obstacle(standing),
+        choosing=job is not None,
+        obstacle=world.obstacle(standing) or (world.warned(job) if job is not None and not standing else None),
         earlier=_earlier(earlier) if earlier is not None else None,
     )
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, assert_never
 
-from holdfast.controllers import clearing, fill, place, status, telling
+from holdfast.controllers import clearing, fill, place, runs, status, telling
 from holdfast.controllers.fill import Fill
 from holdfast.controllers.inventory import Inventories, Questions
 from holdfast.controllers.world import World
 from holdfast.decide import admission, evidence, intent, population, protection, request, restore
+from holdfast.kube import errors
 from holdfast.kube.objects import Key
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, Identity
 from holdfast.model.intent import RestoreMode
@@ -172,17 +173,13 @@ class Populate:
                 if isinstance(verdict, Wait):
                     self.questions.answered(found.claim)
                 return await self._wait(found.claim, step, verdict)
-            case ChooseNode():
-                await place.choose(self._world, found.claim)
-            case MakePrime():
-                await found.make_prime(step, order.identity)
+            case ChooseNode() | MakePrime() | StartJob():
+                return await self._make(found, order, step)
             case Adopt():
                 await found.note(found.adoption())
             case Discard():
                 self.questions.answered(found.claim)
                 await found.discard(step)
-            case StartJob():
-                await found.start_job(step, order.repository, order.identity)
             case RetryJob():
                 await found.retry(step)
             case MarkFilled():
@@ -198,6 +195,25 @@ class Populate:
                 await found.taken(step)
             case _:
                 assert_never(step)
+        return SOON
+
+    async def _make(self, found: Fill, order: Order, step: ChooseNode | MakePrime | StartJob) -> timedelta | None:
+        """Make what the step takes, or say on the claim what the cluster has against it."""
+        try:
+            match step:
+                case ChooseNode():
+                    await place.choose(self._world, found.claim)
+                case MakePrime():
+                    await found.make_prime(step, order.identity)
+                case StartJob():
+                    await found.start_job(step, order.repository, order.identity)
+                case _:
+                    assert_never(step)
+        except errors.REFUSALS as error:
+            failure = runs.refused(error)
+            return await self._wait(
+                found.claim, Waiting(reason=failure.kind.value, detail=failure.detail, retry_after=LATER)
+            )
         return SOON
 
     async def _wait(self, claim: Claim, step: Waiting, verdict: Verdict | None = None) -> timedelta | None:

@@ -48,7 +48,11 @@ class Repositories:
         if isinstance(repository, Broken):
             await self._say(item, "False", Doubt.NOT_READY.value, repository)
             return RETRY
-        await self._ensure_reader(repository)
+        try:
+            await self._ensure_reader(repository)
+        except errors.REFUSALS as error:  # one that runs all the same goes on
+            failure = runs.refused(error)
+            self._event(item, EventType.WARNING, failure.kind.value, f"Reader: {failure.detail}")
         return await self._look(item, repository)
 
     async def _ensure_reader(self, repository: Repository) -> None:
@@ -121,7 +125,12 @@ class Repositories:
             if wait > timedelta():
                 return wait
             await self._say(item, "False", "Initialising", initialize.advice(repository, failure, now))
-            await self._initialise(repository)
+            try:
+                await self._initialise(repository)
+            except errors.REFUSALS as error:
+                refused = runs.refused(error)
+                await self._say(item, "False", refused.kind.value, f"not initialised: {refused.detail}")
+                return RETRY
             return SOON
         await self._say(item, "False", failure.kind.value, initialize.advice(repository, failure, now))
         if renewal.is_due(repository, failure, self._reader_began(repository.name), now):

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from holdfast.controllers.world import World
-from holdfast.kube import objects
-from holdfast.kube.pods import obstacle
+from holdfast.kube import errors, objects, obstacles
 from holdfast.model import wire
 from holdfast.model.failure import Failure, FailureKind
 from holdfast.model.population import JobFacts, JobState
@@ -34,6 +33,11 @@ def observe(world: World, name: str) -> JobFacts | None:
     pods = world.informers.pods.by("job", name)
     warnings = world.informers.warnings.objects.values()
     return read(job, pods, world.settings.start_deadline, warnings, since=world.met.since(job), now=world.now())
+
+
+def refused(error: errors.KubeError) -> Failure:
+    """Return what it means for a run that the cluster lets an object not be made."""
+    return Failure(kind=FailureKind.NOT_ADMITTED, detail=f"the cluster refuses what it takes: {error.message}")
 
 
 def active(world: World, kind: str) -> Sequence[objects.Job]:
@@ -128,11 +132,12 @@ def _why_stuck(
 ) -> str:
     namespace = job.metadata.namespace
     if not pods:
-        return (
-            f"no pod was made for the mover within {start_deadline}: `kubectl describe job/{job.metadata.name} "
-            f"--namespace={namespace}` says why (a quota, Pod Security)"
+        why = obstacles.last(each for each in warnings if each.involved_object.uid == job.metadata.uid)
+        return f"no pod was made for the mover within {start_deadline}: " + (
+            why
+            or f"`kubectl describe job/{job.metadata.name} --namespace={namespace}` says why (a quota, Pod Security)"
         )
-    why = obstacle(pods, warnings)
+    why = obstacles.of_pods(pods, warnings)
     if why is None:
         return (
             f"the mover's pod has not started within {start_deadline}: `kubectl describe pod/{pods[0].metadata.name} "

@@ -7,12 +7,11 @@ from typing import Any, Final
 
 from holdfast.decide import copying, guest, intent, protection, storage_class
 from holdfast.decide.protection import Broken
-from holdfast.kube import objects, parse, specs
+from holdfast.kube import objects, obstacles, parse, specs
 from holdfast.kube.client import Kube
 from holdfast.kube.events import Recorder
 from holdfast.kube.informer import Informer
 from holdfast.kube.objects import Key
-from holdfast.kube.pods import obstacle
 from holdfast.kube.snapshots import SnapshotClasses
 from holdfast.model.claim import Claim, ClaimRef, Identity
 from holdfast.model.copying import ClassSettings, NoWay, Source, Way
@@ -40,7 +39,7 @@ class Informers:
     pods: Informer[objects.Pod]
     consumers: Informer[objects.Pod]  # until they have a node; everywhere, where claims are held by name
     jobs: Informer[objects.Job]
-    warnings: Informer[objects.Event]  # about pods
+    warnings: Informer[objects.Event]  # about pods, Jobs and claims
 
     @classmethod
     def of(cls, kube: Kube, settings: Settings) -> "Informers":
@@ -58,7 +57,7 @@ class Informers:
             pods=Informer(kube, objects.PODS, namespace),
             consumers=Informer(kube, objects.PODS, None if settings.by_name else namespace, fields="spec.nodeName="),
             jobs=Informer(kube, objects.JOBS, namespace),
-            warnings=Informer(kube, objects.EVENTS, namespace, fields="involvedObject.kind=Pod,type=Warning"),
+            warnings=Informer(kube, objects.EVENTS, namespace, fields="type=Warning"),
         )
         informers.claims.index("component", _at_home(namespace, lambda claim: _label(claim, names.COMPONENT)))
         informers.claims.index("filled-for", _at_home(namespace, _filled_for))
@@ -69,6 +68,7 @@ class Informers:
         informers.consumers.index("uses", used_claims)
         informers.pods.index("job", lambda pod: _label(pod, "batch.kubernetes.io/job-name"))
         informers.pods.index("hash", lambda pod: _label(pod, names.HASH))
+        informers.warnings.index("about", lambda event: (event.involved_object.uid or "",))
         return informers
 
     def all(self) -> tuple[Informer[objects.Object], ...]:
@@ -201,7 +201,11 @@ class World:
 
     def obstacle(self, standing: Iterable[objects.Pod]) -> str | None:
         """Return what keeps pods of our namespace from starting; None when nobody says it."""
-        return obstacle(standing, self.informers.warnings.objects.values())
+        return obstacles.of_pods(standing, self.informers.warnings.objects.values())
+
+    def warned(self, item: objects.Object) -> str | None:
+        """Return what the cluster has against an object of our namespace; None when it says nothing."""
+        return obstacles.last(self.informers.warnings.by("about", item.metadata.uid))
 
     def writer(self, ref: ClaimRef, plan: Plan) -> ClaimRef | None:
         """Return the other claim that writes this claim's history; None when this claim does."""

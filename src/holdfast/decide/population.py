@@ -168,7 +168,8 @@ def _filling(
     if volume is None:
         if storage_class.waits_for_consumer and _is_elsewhere(claim, prime, by_name):
             return Discard(why="the scheduler chose another node")
-        return Waiting(reason=Pause.VOLUME, detail="waiting for the volume", retry_after=SOON, alarm=False)
+        detail = "waiting for the volume" + (f": {prime.obstacle}" if prime.obstacle is not None else "")
+        return Waiting(reason=Pause.VOLUME, detail=detail, retry_after=SOON, alarm=prime.obstacle is not None)
     if not volume.provisioned:
         return Discard(why="it was bound to a volume that existed before", reclaim=False)
     if prime.snapshot is not None and not prime.filled:

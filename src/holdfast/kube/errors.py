@@ -1,6 +1,7 @@
 """What a Kubernetes API server (or the way to it) can refuse, as one family of exceptions."""
 
 from datetime import timedelta
+from typing import Final
 
 import msgspec
 
@@ -46,7 +47,7 @@ class Unauthorized(KubeError):
 
 
 class Forbidden(KubeError):
-    """We may not do this, or a policy refuses it."""
+    """We may not do this, or a policy refuses it, or cannot be asked."""
 
 
 class Terminating(KubeError):
@@ -55,6 +56,10 @@ class Terminating(KubeError):
 
 class Invalid(KubeError):
     """The request can never succeed as it is written."""
+
+
+# What the creation of an object is refused with: by a right, a quota, a policy or a namespace that goes.
+REFUSALS: Final = (Forbidden, Terminating, Invalid)
 
 
 class Undecodable(KubeError):
@@ -67,6 +72,9 @@ class Unreachable(KubeError):
 
 class NotLeading(KubeError):
     """This process may not write (any more): another one may be leading."""
+
+
+UNASKED: Final = "failed calling webhook"  # a policy that refuses whatever it is not asked about; code 500
 
 
 class _Cause(msgspec.Struct, frozen=True):
@@ -118,9 +126,11 @@ def from_status(status: Status, code: int | None = None, retry_after: timedelta 
     causes = (status.details.causes if status.details else None) or []
     if retry_after is None and status.details and status.details.retry_after_seconds is not None:
         retry_after = timedelta(seconds=status.details.retry_after_seconds)
-    error = _class(code, reason, any(cause.reason == "NamespaceTerminating" for cause in causes))
-    fields = ", ".join(sorted({cause.field for cause in causes if cause.field}))
     message = status.message or "no message"
+    error = _class(code, reason, any(cause.reason == "NamespaceTerminating" for cause in causes))
+    if error is KubeError and UNASKED in message:
+        error = Forbidden
+    fields = ", ".join(sorted({cause.field for cause in causes if cause.field}))
     if error is Conflict and fields:
         message = f"{message} (fields: {fields})"
     return error(reason, message, code, retry_after=retry_after)

@@ -25,7 +25,7 @@ class FailureKind(StrEnum):
     SNAPSHOT_MISSING = "SnapshotMissing"
     PATH_MISSING = "PathMissing"  # no such path in the snapshot
     NODE_NOT_KNOWN = "NodeNotKnown"  # the volume is a directory of a node, and nothing says of which
-    NOT_ADMITTED = "NotAdmitted"  # the cluster lets no mover work in the app's namespace
+    NOT_ADMITTED = "NotAdmitted"  # the cluster refuses an object that the run takes
     NO_VOLUME_SNAPSHOT = "NoVolumeSnapshot"  # the cluster made no VolumeSnapshot to read
     SOURCE_UNREADABLE = "SourceUnreadable"  # the volume's root itself
     REPOSITORY_FULL = "RepositoryFull"

@@ -38,6 +38,7 @@ class PrimeFacts:
     attempt: int
     wish: str = "auto"
     lost: bool = False  # its volume is gone, or a claim's
+    obstacle: str | None = None  # what the cluster has against it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

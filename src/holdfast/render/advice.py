@@ -90,7 +90,10 @@ def _failure(why: FailureKind) -> str:
         case FailureKind.NODE_NOT_KNOWN:
             return "Start the app, or give the volume a nodeAffinity."
         case FailureKind.NOT_ADMITTED:
-            return "Apply what `holdfast render guest NAMESPACE` prints, and look at quotas and admission rules there."
+            return (
+                "Look at quotas, limits and policies of Holdfast's namespace. For a mover beside its app, look at the "
+                "app's, and apply what `holdfast render guest NAMESPACE` prints."
+            )
         case FailureKind.NO_VOLUME_SNAPSHOT:
             return "Look at the CSI driver and its snapshotter; `holdfast.dev/copy-method: Direct` does without them."
         case FailureKind.SOURCE_UNREADABLE:

@@ -30,7 +30,7 @@ FAILURES: Final[Mapping[FailureKind, str]] = {
     FailureKind.SNAPSHOT_MISSING: "The snapshot is not in the repository.",
     FailureKind.PATH_MISSING: "There is no such path in the snapshot.",
     FailureKind.NODE_NOT_KNOWN: "The volume is a directory of a node, and nothing says of which.",
-    FailureKind.NOT_ADMITTED: "The cluster lets no mover work in the app's namespace.",
+    FailureKind.NOT_ADMITTED: "The cluster refuses an object that the run takes: by quota, policy or a missing right.",
     FailureKind.NO_VOLUME_SNAPSHOT: "The cluster made no VolumeSnapshot of the claim to read.",
     FailureKind.SOURCE_UNREADABLE: "The volume's root directory cannot be read.",
     FailureKind.REPOSITORY_FULL: "The repository's storage is full.",

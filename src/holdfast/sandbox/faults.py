@@ -24,6 +24,7 @@ class FaultKind(StrEnum):
     SILENT = "silent"  # a watch stays open and says nothing
     GONE = "410"  # the version is too old, as the answer's status
     GONE_IN_STREAM = "410 in the stream"  # the same, as a watch's ERROR event
+    FORBIDDEN = "403"  # as by a quota
     BUSY = "429"  # with Retry-After
     BROKEN = "500"
     TIMEOUT = "504"
@@ -102,6 +103,8 @@ def refusal(kind: FaultKind) -> Refusal | None:
             return Refusal(410, "Expired", "too old resource version")
         case FaultKind.EXPIRED_CONTINUE:
             return Refusal(410, "Expired", "The provided continue parameter is too old")
+        case FaultKind.FORBIDDEN:
+            return Refusal(403, "Forbidden", "forbidden: exceeded quota: a fault was asked for")
         case FaultKind.BUSY:
             details = {"retryAfterSeconds": 1}
             return Refusal(429, "TooManyRequests", "too many requests, please try again later", details=details)

@@ -1,4 +1,4 @@
-"""What a pod's status, and the cluster's warnings about it, say to a person."""
+"""What keeps an object from what it is for, as its status and the cluster's warnings about it tell a person."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,17 +13,17 @@ SUMMARY: Final = "Unable to attach or mount volumes"  # every two minutes a kube
 LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def obstacle(pods: Iterable[objects.Pod], warnings: Iterable[objects.Event] = ()) -> str | None:
-    """Return what keeps a pod from starting, in Kubernetes' own words; None when it says nothing.
+def of_pods(pods: Iterable[objects.Pod], warnings: Iterable[objects.Event] = ()) -> str | None:
+    """Return what keeps a pod from starting, in Kubernetes' own words; None when nobody says it.
 
-    `warnings`: Events about pods, these or others.
+    `warnings`: Events about the pods, their claims, and whatever else.
     """
     warnings = list(warnings)
     for pod in pods:
         for status in (pod.status.container_statuses if pod.status else None) or ():
             waiting = status.state.waiting if status.state else None
             if waiting is not None and waiting.reason in MAKING:
-                return _warning(pod, warnings)
+                return last(each for each in warnings if _is_about(each, pod) and each.reason in TELLING)
             if waiting is not None and waiting.reason:
                 return f"{waiting.reason}: {waiting.message or ''}".rstrip(": ")
         if pod.status is not None and pod.status.message:
@@ -34,10 +34,14 @@ def obstacle(pods: Iterable[objects.Pod], warnings: Iterable[objects.Event] = ()
     return None
 
 
-def _warning(pod: objects.Pod, warnings: Iterable[objects.Event]) -> str | None:
-    told = [each for each in warnings if each.involved_object.uid == pod.metadata.uid and each.reason in TELLING]
-    last = max(told, key=lambda each: (not _is_summary(each), each.last_timestamp or LONG_AGO), default=None)
-    return f"{last.reason}: {last.message or ''}".rstrip(": ") if last is not None else None
+def last(warnings: Iterable[objects.Event]) -> str | None:
+    """Return the newest of the warnings, one with a reason before a summary; None when there is none."""
+    found = max(warnings, key=lambda each: (not _is_summary(each), each.last_timestamp or LONG_AGO), default=None)
+    return f"{found.reason}: {found.message or ''}".rstrip(": ") if found is not None else None
+
+
+def _is_about(event: objects.Event, pod: objects.Pod) -> bool:
+    return event.involved_object.uid == pod.metadata.uid
 
 
 def _is_summary(event: objects.Event) -> bool:

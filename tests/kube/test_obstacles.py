@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from holdfast.kube import objects
-from holdfast.kube.pods import obstacle
+from holdfast.kube import objects, obstacles
 
 
 def pod(status: dict[str, Any]) -> objects.Pod:
@@ -35,7 +34,7 @@ PULLING = {"name": "mover", "state": {"waiting": {"reason": "ErrImagePull", "mes
     ],
 )
 def test_the_most_telling_words_are_taken(status: dict[str, Any], expected: str | None) -> None:
-    assert obstacle([pod(status)]) == expected
+    assert obstacles.of_pods([pod(status)]) == expected
 
 
 MAKING = {"containerStatuses": [{"name": "mover", "state": {"waiting": {"reason": "ContainerCreating"}}}]}
@@ -70,13 +69,13 @@ def warning(reason: str, message: str, *, minute: int | None = 0, uid: str = "u"
     ],
 )
 def test_of_a_pod_that_is_being_made_warnings_tell(warnings: list[objects.Event], expected: str | None) -> None:
-    assert obstacle([pod(MAKING)], warnings) == expected
+    assert obstacles.of_pods([pod(MAKING)], warnings) == expected
 
 
 def test_warnings_say_nothing_of_a_pod_that_has_come_further() -> None:
     running = {"phase": "Running", "containerStatuses": [{"name": "mover", "state": {"running": {}}}]}
-    assert obstacle([pod(running)], [warning("FailedMount", TYPE)]) is None
+    assert obstacles.of_pods([pod(running)], [warning("FailedMount", TYPE)]) is None
 
 
 def test_no_pod_says_nothing() -> None:
-    assert obstacle([]) is None
+    assert obstacles.of_pods([]) is None
