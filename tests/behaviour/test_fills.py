@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.kube import objects
-from holdfast.render import names
+from holdfast.render import claims, names
 from holdfast.sandbox.actors.provisioner import DIRECTORY
 from tests.support.fills import given_and_unfinished, lose_slowly, policy
 from tests.support.town import APPS, SETTINGS, Opener, Town, founded
@@ -83,13 +83,30 @@ async def test_a_job_that_filled_an_earlier_volume_does_not_stand_for_a_new_one(
     await town.settled()
 
 
-@pytest.mark.sandbox("a claim stays as long as a pod names it, also one that has ended")
-async def test_a_job_goes_with_the_volume_that_it_was_made_to_fill(town: Town) -> None:
+async def test_a_claim_that_is_deleted_while_it_is_filled_is_held_up_by_no_job_of_ours(town: Town) -> None:
     mover = await caught_filling(town)
-    await town.stop()  # what was created last by an operator that is killed has nobody else to look after it
+    await town.stop()
     os.kill(mover, signal.SIGKILL)
     prime = await being_filled(town)
-    await town.remove(objects.CLAIMS, prime.metadata.name, town.settings.namespace)
+    await town.kube.delete(objects.CLAIMS, prime.metadata.name, town.settings.namespace)
+    await town.start()
+    await town.app_ended("data")
+    await town.settled()
+
+
+async def test_a_job_that_a_crash_left_of_an_earlier_attempt_holds_up_no_claim(town: Town) -> None:
+    mover = await caught_filling(town)
+    await town.stop()
+    os.kill(mover, signal.SIGKILL)
+    prime = await being_filled(town)  # the next attempt was counted, and its operator killed then
+    await town.kube.patch(
+        objects.CLAIMS,
+        prime.metadata.name,
+        prime.metadata.namespace,
+        {"metadata": {"annotations": {claims.ATTEMPT: "1"}}},
+    )
+    await town.start()
+    await town.app_ended("data")
     await town.settled()
 
 

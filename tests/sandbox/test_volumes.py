@@ -85,6 +85,7 @@ async def test_a_claim_with_our_source_is_filled_through_another_and_handed_over
 
     await until(client, f"{CLAIMS}/prime", has_phase("Lost"))
     await client.delete(f"{CLAIMS}/prime")
+    await client.delete(f"{PODS}/filler")
     await until(client, f"{CLAIMS}/prime", is_gone)
     assert (await client.get(volume)).json()["status"]["phase"] == "Bound"
 
@@ -171,6 +172,7 @@ async def test_an_alias_reads_the_same_directory_and_leaves_it(cluster: Cluster,
     assert (await client.get(f"{PODS}/reader/log")).text == "content"
 
     await client.delete(f"{CLAIMS}/alias")
+    await client.delete(f"{PODS}/reader")
     await until(client, f"{VOLUMES}/alias", has_phase("Released"))
     await client.delete(f"{VOLUMES}/alias")
     await until(client, f"{VOLUMES}/alias", is_gone)

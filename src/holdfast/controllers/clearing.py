@@ -7,20 +7,29 @@ from holdfast.controllers import offer
 from holdfast.controllers.world import World
 from holdfast.kube import objects
 from holdfast.model.claim import ClaimRef
-from holdfast.render import claims, names
+from holdfast.render import claims
 
 PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
 
 
 async def clear(world: World, prime: objects.PersistentVolumeClaim, volume: objects.PersistentVolume | None) -> None:
-    """Delete a fill: the Job first, or its pod holds the claim; a volume of ours goes with the claim."""
+    """Delete a fill; a volume of ours goes with the claim."""
     meta = prime.metadata
-    await delete_job(world, names.restore_job(meta.name, attempt(prime)))
+    await let_go(world, prime)
     if (chooser := prime.annotations.get(claims.CHOOSER)) is not None:
         await delete_job(world, chooser)
     if volume is not None and is_provisioned(volume):
         await _reclaim(world, volume)
     await world.kube.delete(objects.CLAIMS, meta.name, meta.namespace, uid=meta.uid)
+
+
+async def let_go(world: World, prime: objects.PersistentVolumeClaim) -> None:
+    """Delete the Jobs of a fill, of all attempts: their pods, also ended ones, keep the claim from being deleted.
+
+    The cluster would delete them only after the claim, which owns them.
+    """
+    for job in world.informers.jobs.by("owner", prime.metadata.uid):
+        await world.kube.delete(objects.JOBS, job.metadata.name, world.settings.namespace, uid=job.metadata.uid)
 
 
 async def _reclaim(world: World, volume: objects.PersistentVolume) -> None:

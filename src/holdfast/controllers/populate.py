@@ -61,6 +61,9 @@ class Populate:
     async def reconcile(self, key: Key) -> timedelta | None:
         """Take the claim's next step; return when to look again without a change."""
         ref = ClaimRef(namespace=key.namespace, name=key.name)
+        for prime in self._world.informers.claims.by("filled-for", str(ref)):
+            if prime.is_deleting:
+                await clearing.let_go(self._world, prime)
         claim = self._world.claim(ref)
         if claim is None or self._world.is_ending(ref.namespace):
             return await self._clear_abandoned(ref)

@@ -65,6 +65,7 @@ class Informers:
         informers.volumes.index("alias-of", _alias_of)
         informers.volumes.index("copy-of", lambda volume: _claimed_in(namespace, volume))
         informers.jobs.index("backup-of", _backup_of)
+        informers.jobs.index("owner", lambda job: [each.uid for each in job.metadata.owner_references or ()])
         informers.consumers.index("uses", used_claims)
         informers.pods.index("job", lambda pod: _label(pod, "batch.kubernetes.io/job-name"))
         informers.pods.index("hash", lambda pod: _label(pod, names.HASH))

@@ -78,7 +78,7 @@ class Collector:
                 self._store.amend(self._store.kind_named("Namespace"), "", name, {"spec": {"finalizers": None}})
 
     def _release_claims(self) -> None:
-        """Keep pvc-protection on claims, and take it off when they are being deleted and no running pod mounts them."""
+        """Keep pvc-protection on claims, and take it off when they are being deleted no pod names them."""
         kind = self._store.kind_named("PersistentVolumeClaim")
         for claim in self._store.all("PersistentVolumeClaim"):
             finalizers = claim["metadata"].get("finalizers") or []
@@ -93,7 +93,7 @@ class Collector:
         return any(
             at(volume, "persistentVolumeClaim", "claimName") == name
             for pod in self._store.all("Pod", namespace)
-            if at(pod, "spec", "nodeName") and at(pod, "status", "phase") not in ("Succeeded", "Failed")
+            if at(pod, "spec", "nodeName")
             for volume in pod["spec"].get("volumes") or ()
         )
 
