@@ -7,7 +7,7 @@ import pytest
 from holdfast.kube import objects
 from holdfast.render import names
 from holdfast.sandbox.faults import Fault, FaultKind
-from tests.support.town import Town
+from tests.support.town import APPS, Town
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +36,32 @@ async def test_a_restore_says_what_is_refused_and_goes_on_when_it_is_not(town: T
     town.clock.jump(timedelta(seconds=31))
     await town.app_ended("data")
     assert await town.run("data", "cat g", name="second") == "treasure"
+
+
+async def test_a_restore_says_why_its_mover_does_not_start(town: Town) -> None:
+    await town.claim("data")
+    await town.run("data", "echo treasure > f")
+    await town.back_up("data")
+    await town.settled()
+    await town.remove(objects.CLAIMS, "data")
+    refuse(town, JOBS)
+    await town.claim("data")
+    await town.app("data", READ)
+    await town.waits("data", "NotAdmitted")
+    (prime,) = await town.kube.list(objects.CLAIMS, town.settings.namespace, {names.COMPONENT: "fill"})
+    place = town.bytes_of(await town.kube.get(objects.VOLUMES, prime.spec.volume_name or ""))
+    away = place.rename(place.with_name("away"))
+    town.cluster.faults.clear()
+    town.clock.jump(timedelta(seconds=31))
+
+    async def said() -> bool:
+        found = await town.restore("data")
+        return found["reason"] == "Restoring" and "and its mover does not start: FailedMount: " in found["message"]
+
+    await town.until("the restore says what its mover waits for", said)
+    away.rename(place)
+    await town.app_ended("data")
+    assert [line async for line in town.kube.logs(APPS, "data", follow=False)] == ["treasure"]
 
 
 @pytest.mark.parametrize("path", ["*/persistentvolumes", JOBS])

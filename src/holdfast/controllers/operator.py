@@ -135,6 +135,7 @@ class Operator:
         informers.jobs.add_listener(self._job_changed)
         informers.pods.add_listener(self._pod_changed)
         informers.consumers.add_listener(self._consumer_changed)
+        informers.warnings.add_listener(self._warned)
         self.inventories.on_reading(self._read)
 
     def _claim_changed(self, change: Change[objects.PersistentVolumeClaim]) -> None:
@@ -213,9 +214,7 @@ class Operator:
                 self.populate.add(each.key)
 
     def _job_changed(self, change: Change[objects.Job]) -> None:
-        item = change.new or change.old
-        if item is not None:
-            self._wake_run(item)
+        self._wake_run(change.new or change.old)
 
     def _pod_changed(self, change: Change[objects.Pod]) -> None:
         item = change.new or change.old
@@ -224,10 +223,7 @@ class Operator:
         if item.labels.get(names.COMPONENT) == "reader":
             self._reader_changed(change)
             return
-        job = item.labels.get("batch.kubernetes.io/job-name")
-        found = self.world.informers.jobs.get(self.world.settings.namespace, job) if job else None
-        if found is not None:
-            self._wake_run(found)
+        self._wake_run(self._job(item.labels.get("batch.kubernetes.io/job-name")))
 
     def _consumer_changed(self, change: Change[objects.Pod]) -> None:
         for text in used_claims(change.new) if change.new is not None else ():
@@ -235,7 +231,28 @@ class Operator:
             if claim is not None and admission.is_held_by_name(claim):
                 self._wake_claim(text, self.populate)
 
-    def _wake_run(self, job: objects.Job) -> None:
+    def _warned(self, change: Change[objects.Event]) -> None:
+        """Who waits for a helper claim or for a mover says at once what the cluster has against it."""
+        about = change.new.involved_object if change.new is not None else objects.ObjectReference()
+        home, name = self.world.settings.namespace, about.name or ""
+        match about.kind:
+            case "PersistentVolumeClaim":
+                prime = self.world.informers.claims.get(home, name)
+                self._wake_claim(prime.annotations.get(claims.CLAIM) if prime is not None else None, self.populate)
+            case "Pod":
+                pod = self.world.informers.pods.get(home, name)
+                self._wake_run(self._job(pod.labels.get("batch.kubernetes.io/job-name") if pod is not None else None))
+            case "Job":
+                self._wake_run(self._job(name))
+            case _:
+                pass
+
+    def _job(self, name: str | None) -> objects.Job | None:
+        return self.world.informers.jobs.get(self.world.settings.namespace, name) if name else None
+
+    def _wake_run(self, job: objects.Job | None) -> None:
+        if job is None:
+            return
         match job.labels.get(names.KIND):
             case "backup":
                 self._wake_claim(job.annotations.get(claims.CLAIM), self.backup)

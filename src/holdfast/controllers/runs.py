@@ -71,11 +71,13 @@ def read(
     if _has_failed(job):
         failure = Failure(kind=FailureKind.CANCELED, detail=_why_failed(job, pods))
         return JobFacts(name=name, state=JobState.ENDED, ended=now, result=None, failure=failure)
-    started = any(pod.status is not None and pod.status.phase == "Running" for pod in pods)
-    if not started and now - since > start_deadline:
-        stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(job, pods, start_deadline, warnings))
+    if any(pod.status is not None and pod.status.phase == "Running" for pod in pods):
+        return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)
+    why = _obstacle(job, pods, warnings)
+    if now - since > start_deadline:
+        stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(job, pods, start_deadline, why))
         return JobFacts(name=name, state=JobState.STUCK, ended=None, result=None, failure=stuck)
-    return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)
+    return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None, obstacle=why)
 
 
 def _is_of(pod: objects.Pod, job: objects.Job) -> bool:
@@ -127,20 +129,18 @@ def _why_failed(job: objects.Job, pods: Sequence[objects.Pod]) -> str:
     return "the mover's pod was removed" if not pods else "the mover's Job failed"
 
 
-def _why_stuck(
-    job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, warnings: Iterable[objects.Event]
-) -> str:
-    namespace = job.metadata.namespace
+def _obstacle(job: objects.Job, pods: Sequence[objects.Pod], warnings: Iterable[objects.Event]) -> str | None:
+    if pods:
+        return obstacles.of_pods(pods, warnings)
+    return obstacles.last(each for each in warnings if each.involved_object.uid == job.metadata.uid)
+
+
+def _why_stuck(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, why: str | None) -> str:
     if not pods:
-        why = obstacles.last(each for each in warnings if each.involved_object.uid == job.metadata.uid)
-        return f"no pod was made for the mover within {start_deadline}: " + (
-            why
-            or f"`kubectl describe job/{job.metadata.name} --namespace={namespace}` says why (a quota, Pod Security)"
-        )
-    why = obstacles.of_pods(pods, warnings)
-    if why is None:
-        return (
-            f"the mover's pod has not started within {start_deadline}: `kubectl describe pod/{pods[0].metadata.name} "
-            f"--namespace={namespace}` says what it waits for"
-        )
-    return f"the mover's pod does not start: {why}"
+        what = "no pod was made for the mover"
+        look, expected = f"job/{job.metadata.name}", "says why (a quota, Pod Security)"
+    else:
+        what = "the mover's pod has not started"
+        look, expected = f"pod/{pods[0].metadata.name}", "says what it waits for"
+    where = f"`kubectl describe {look} --namespace={job.metadata.namespace}` {expected}"
+    return f"{what} within {start_deadline}: {why or where}"

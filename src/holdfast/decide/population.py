@@ -213,7 +213,8 @@ def _moving(prime: PrimeFacts, snapshot: str, job: JobFacts | None, now: datetim
         return StartJob(attempt=prime.attempt)
     match job.state:
         case JobState.RUNNING:
-            return Waiting(reason=Pause.MOVER, detail=f"restoring snapshot {snapshot}", alarm=False)
+            against = f", and its mover does not start: {job.obstacle}" if job.obstacle is not None else ""
+            return Waiting(reason=Pause.MOVER, detail=f"restoring snapshot {snapshot}{against}", alarm=False)
         case JobState.STUCK:
             stuck = job.failure or Failure(kind=FailureKind.UNKNOWN, detail="the mover's pod does not start")
             return _failed(prime, stuck, now, now)

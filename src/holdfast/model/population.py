@@ -114,13 +114,14 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFacts:
-    """A mover's Job, read from its pod. `failure` says why there is no good result."""
+    """A mover's Job, read from its pod. `failure` says why there is no good result, `obstacle` why it has not begun."""
 
     name: str
     state: JobState
     ended: datetime | None
     result: RunResult | None
     failure: Failure | None
+    obstacle: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
