@@ -12,7 +12,12 @@ from tests.cluster.kubectl import kubectl
 from tests.e2e.test_cluster import job
 from tests.e2e.town import HOME, App, apply, holdfast, install, lose_holdfast, until
 
-pytestmark = [pytest.mark.programs, pytest.mark.timeout(400), pytest.mark.usefixtures("cluster")]
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.long,
+    pytest.mark.timeout(400),
+    pytest.mark.usefixtures("cluster"),
+]
 
 LABELS = {"backup": "manual"}
 
