@@ -117,8 +117,8 @@ async def test_a_cluster_that_does_not_answer_is_said_and_the_run_is_followed_ag
 
 
 async def test_what_keeps_a_mover_from_starting_is_said_while_it_does(desk: Desk) -> None:
-    claim = await filled(desk, "gone")
-    item = await desk.town.find(objects.CLAIMS, "gone")
+    claim = await filled(desk, "unmounted")
+    item = await desk.town.find(objects.CLAIMS, "unmounted")
     place = directory_of(await desk.town.find(objects.VOLUMES, item.spec.volume_name, None))
     away = place.rename(place.with_name("away"))
     process = await desk.start("backup", claim)

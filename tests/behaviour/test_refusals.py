@@ -19,16 +19,21 @@ def refuse(town: Town, path: str, method: str = "POST") -> None:
     town.cluster.faults.add("quota", Fault(kind=FaultKind.FORBIDDEN, method=method, path=path, count=None))
 
 
-@pytest.mark.parametrize("path", [CLAIMS, JOBS])
-async def test_a_restore_says_what_is_refused_and_goes_on_when_it_is_not(town: Town, path: str) -> None:
+async def brought_back(town: Town, refused: str, script: str) -> None:
+    """Lose a claim that has a backup, and create it again while the cluster refuses something."""
     await town.claim("data")
     await town.run("data", "echo treasure > f")
     await town.back_up("data")
     await town.settled()
     await town.remove(objects.CLAIMS, "data")
-    refuse(town, path)
+    refuse(town, refused)
     await town.claim("data")
-    await town.app("data", f"({READ}) > g")
+    await town.app("data", script)
+
+
+@pytest.mark.parametrize("path", [CLAIMS, JOBS])
+async def test_a_restore_says_what_is_refused_and_goes_on_when_it_is_not(town: Town, path: str) -> None:
+    await brought_back(town, path, f"({READ}) > g")
     assert "exceeded quota" in await town.waits("data", "NotAdmitted")
     assert "exceeded quota" in await town.told("data", "NotAdmitted")
     assert not await town.is_bound("data")
@@ -39,14 +44,7 @@ async def test_a_restore_says_what_is_refused_and_goes_on_when_it_is_not(town: T
 
 
 async def test_a_restore_says_why_its_mover_does_not_start(town: Town) -> None:
-    await town.claim("data")
-    await town.run("data", "echo treasure > f")
-    await town.back_up("data")
-    await town.settled()
-    await town.remove(objects.CLAIMS, "data")
-    refuse(town, JOBS)
-    await town.claim("data")
-    await town.app("data", READ)
+    await brought_back(town, JOBS, READ)
     await town.waits("data", "NotAdmitted")
     (prime,) = await town.kube.list(objects.CLAIMS, town.settings.namespace, {names.COMPONENT: "fill"})
     place = town.bytes_of(await town.kube.get(objects.VOLUMES, prime.spec.volume_name or ""))
