@@ -19,7 +19,7 @@ from holdfast.kube.client import Kube
 from holdfast.model.settings import Settings
 from holdfast.render import admission, install
 from holdfast.render.repository import to_yaml
-from holdfast.sandbox.faults import Fault, FaultKind, Faults
+from holdfast.sandbox.faults import Fault, FaultKind, Faults, refusal
 from holdfast.sandbox.store.messages import Request
 from tests.cluster import places, processes
 from tests.cluster.kubectl import ask, kubectl
@@ -177,14 +177,11 @@ class Faulty(httpx2.AsyncBaseTransport):
         return self._struck(fault, request)
 
     def _struck(self, fault: Fault, request: httpx2.Request) -> httpx2.Response:
-        match fault.kind:
-            case FaultKind.REFUSE:
-                raise httpx2.ConnectError("refused", request=request)
-            case FaultKind.CONFLICT:
-                status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409}
-                return httpx2.Response(409, json=status | {"message": "the object has been modified"}, request=request)
-            case _:
-                raise AssertionError(f"no test asks for {fault.kind} on a real cluster")
+        if fault.kind is FaultKind.REFUSE:
+            raise httpx2.ConnectError("refused", request=request)
+        refused = refusal(fault.kind)
+        assert refused is not None, f"no test asks for {fault.kind} on a real cluster"
+        return httpx2.Response(refused.code, json=refused.status(), request=request)
 
     async def aclose(self) -> None:
         await self._way.aclose()
