@@ -79,8 +79,12 @@ async def test_a_directory_that_is_missing_from_the_start_is_named(town: Town) -
     await town.back_up("data")
     town.repository.rename(away)
     await town.lose_everything()
-    message = await asked(town, "ReaderDown")
-    assert str(town.repository) in message
+    await asked(town, "ReaderDown")
+
+    async def named() -> bool:
+        return str(town.repository) in (await town.restore("data"))["message"]
+
+    await town.until("the claim names the directory", named)
     away.rename(town.repository)
     await healed(town)
 
