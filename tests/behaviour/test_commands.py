@@ -17,6 +17,7 @@ from holdfast.assemble import laptop
 from holdfast.cli.problems import ExitCode
 from holdfast.kube import objects
 from holdfast.model.settings import Settings
+from holdfast.render import names
 from tests.support.town import APPS, MovableClock, Town, directory_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox("its operator is a process of the sandbox")]
@@ -131,6 +132,26 @@ async def test_what_keeps_a_mover_from_starting_is_said_while_it_does(desk: Desk
     out, err = await process.communicate()
     assert process.returncode == 0, err
     assert out.decode().startswith(f"{claim}: backed up 1 file")
+
+
+async def test_why_a_reader_does_not_run_is_explained(desk: Desk) -> None:
+    claim, town = await filled(desk, "explained"), desk.town
+    away = town.repository.rename(town.directory / "away")
+    for pod in await town.kube.list(objects.PODS, SETTINGS.namespace, {names.COMPONENT: "reader"}):
+        await town.remove(objects.PODS, pod.metadata.name, SETTINGS.namespace)
+
+    async def said() -> bool:
+        found = await desk.run("explain", claim)
+        return "The repository's reader does not run: FailedMount: " in found.out and str(town.repository) in found.out
+
+    await town.until("the directory is named", said)
+    away.rename(town.repository)
+
+    async def heard() -> bool:
+        found = (await desk.run("explain", claim, "-o", "json")).json
+        return bool(found["decision"]["verdict"] == "Restore")
+
+    await town.until("the reader answers", heard)
 
 
 async def test_status_is_well_and_shows_the_line_to_pin(desk: Desk) -> None:

@@ -1,7 +1,7 @@
 """What the commands read from a cluster: claims, Repositories, Protections, as values."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from holdfast.cli.options import Asked
@@ -90,6 +90,16 @@ async def find(
         return await cluster.kube.get(kind, name, namespace)
     except errors.NotFound:
         return None
+
+
+async def warnings(cluster: Cluster, about: Iterable[objects.Object]) -> Sequence[objects.Event]:
+    """Return the warnings about these objects; none where this person may not read Events."""
+    told: list[objects.Event] = []
+    with suppress(errors.Forbidden):
+        for each in about:
+            fields = f"involvedObject.uid={each.metadata.uid},type=Warning"
+            told.extend(await cluster.kube.list(objects.EVENTS, each.metadata.namespace, fields=fields))
+    return told
 
 
 async def protection_of(cluster: Cluster, ref: ClaimRef) -> objects.Protection | None:

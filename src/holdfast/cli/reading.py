@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from holdfast.cli.cluster import Cluster, find
+from holdfast.cli.cluster import Cluster, find, warnings
 from holdfast.engines.protocol import EngineFailure
 from holdfast.engines.remote import RemoteReader
-from holdfast.kube import objects
+from holdfast.kube import objects, obstacles
 from holdfast.model.claim import Identity
 from holdfast.model.evidence import Inventory
 from holdfast.model.failure import Failure, FailureKind
@@ -50,7 +50,8 @@ async def _address(cluster: Cluster, repository: str) -> tuple[str, str]:
         if address and _is_ready(pod):
             bracketed = f"[{address}]" if ":" in address else address
             return f"http://{bracketed}:{pods.READER_PORT}", token.decode()
-    raise _down(_why(found))
+    why = obstacles.of_pods(found, await warnings(cluster, found))
+    raise _down(f"does not run: {why}" if why is not None else "is not running yet" if found else "is not running")
 
 
 def _down(why: str) -> EngineFailure:
@@ -60,15 +61,3 @@ def _down(why: str) -> EngineFailure:
 def _is_ready(pod: objects.Pod) -> bool:
     conditions = (pod.status.conditions if pod.status is not None else None) or ()
     return not pod.is_deleting and any(each.type == "Ready" and each.status == "True" for each in conditions)
-
-
-def _why(found: Collection[objects.Pod]) -> str:
-    for pod in found:
-        status = pod.status
-        for container in (status.container_statuses if status is not None else None) or ():
-            waiting = container.state.waiting if container.state is not None else None
-            if waiting is not None and waiting.message:
-                return f"does not run: {waiting.message}"
-        if status is not None and status.message:
-            return f"does not run: {status.message}"
-    return "is not running yet" if found else "is not running"

@@ -1,13 +1,12 @@
 """Where a run is: the progress that its mover prints, read from the log of its pod."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final, Self
 
-from holdfast.cli.cluster import Cluster
+from holdfast.cli.cluster import Cluster, warnings
 from holdfast.cli.text import counted, span
 from holdfast.kube import errors, objects, obstacles
 from holdfast.model import wire
@@ -99,12 +98,7 @@ async def _started(cluster: Cluster, job: objects.Job, hear: Callable[[str | Non
 
 async def _obstacle(cluster: Cluster, job: objects.Job, pods: Sequence[objects.Pod]) -> str | None:
     """Return what keeps a Job's pod from starting, or from being made, as far as this person may read of it."""
-    asked: Sequence[objects.Object] = pods or (job,)
-    told: list[objects.Event] = []
-    with contextlib.suppress(errors.Forbidden):
-        for each in asked:
-            about = f"involvedObject.uid={each.metadata.uid},type=Warning"
-            told.extend(await cluster.kube.list(objects.EVENTS, job.metadata.namespace, fields=about))
+    told = await warnings(cluster, pods or (job,))
     return obstacles.of_pods(pods, told) if pods else obstacles.last(told)
 
 

@@ -24,6 +24,14 @@ class EngineFailure(Exception):
         self.failure = Failure(kind=kind, detail=detail)
 
 
+def brief(words: str) -> str:
+    """Return a program's complaint in at most 240 characters: what it was at, and the cause, which it names last.
+
+    What wraps an error says it again: kopia's of a full disk has 900 characters.
+    """
+    return words if len(words) <= 240 else f"{words[:99].rstrip()} … {words[-138:].lstrip()}"
+
+
 Report = Callable[[Progress], None]
 
 

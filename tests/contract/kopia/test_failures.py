@@ -122,6 +122,16 @@ def test_a_fragment_means_nothing(line: str) -> None:
     assert failures.classify((line,)) is FailureKind.UNKNOWN
 
 
+def test_a_long_complaint_is_told_by_its_beginning_and_its_cause() -> None:
+    wrapped = 'Error when processing "big": ' + "unable to write a pack: " * 40 + "no space left on device"
+    found = failures.failure("backing up", 1, (wrapped,), FailureKind.REPOSITORY_FULL).failure
+    assert found.kind is FailureKind.REPOSITORY_FULL
+    assert found.detail.startswith('backing up: kopia ended with 1: Error when processing "big": unable')
+    assert " … " in found.detail
+    assert found.detail.endswith("unable to write a pack: no space left on device")
+    assert len(found.detail) < 280
+
+
 def test_the_sentence_shows_the_last_words() -> None:
     assert (
         str(failures.failure("listing", 2, ()).failure)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.engines.program import Finished
-from holdfast.engines.protocol import EngineFailure
+from holdfast.engines.protocol import EngineFailure, brief
 from holdfast.model.failure import FailureKind
 
 _OPEN: Final = r"open repository: unable to open repository: "
@@ -95,7 +95,7 @@ def failure(
 ) -> EngineFailure:
     """Return the failure that a finished kopia stands for, as a sentence that shows its own words."""
     words = stderr[-1].strip() if stderr else "it said nothing"
-    return EngineFailure(classify(stderr, full), f"{doing}: kopia ended with {exit_code}: {words}")
+    return EngineFailure(classify(stderr, full), f"{doing}: kopia ended with {exit_code}: {brief(words)}")
 
 
 def is_partial_backup(stderr: Sequence[str]) -> bool:
