@@ -91,6 +91,7 @@ async def test_a_claim_that_is_deleted_while_it_is_filled_is_held_up_by_no_job_o
     await town.kube.delete(objects.CLAIMS, prime.metadata.name, town.settings.namespace)
     await town.start()
     await town.app_ended("data")
+    assert [line async for line in town.kube.logs(APPS, "data", follow=False)] == ["treasure"]
     await town.settled()
 
 
@@ -107,6 +108,7 @@ async def test_a_job_that_a_crash_left_of_an_earlier_attempt_holds_up_no_claim(t
     )
     await town.start()
     await town.app_ended("data")
+    assert [line async for line in town.kube.logs(APPS, "data", follow=False)] == ["treasure"]
     await town.settled()
 
 

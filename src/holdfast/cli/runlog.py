@@ -1,7 +1,7 @@
 """Where a run is: the progress that its mover prints, read from the log of its pod."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Final, Self
@@ -92,14 +92,8 @@ async def _started(cluster: Cluster, job: objects.Job, hear: Callable[[str | Non
             if pod.status is not None and pod.status.phase in STARTED:
                 hear(None)
                 return pod.metadata.name
-        hear(await _obstacle(cluster, job, found))
+        hear(obstacles.of_job(job, found, await warnings(cluster, found or (job,))))
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _obstacle(cluster: Cluster, job: objects.Job, pods: Sequence[objects.Pod]) -> str | None:
-    """Return what keeps a Job's pod from starting, or from being made, as far as this person may read of it."""
-    told = await warnings(cluster, pods or (job,))
-    return obstacles.of_pods(pods, told) if pods else obstacles.last(told)
 
 
 def read(line: str) -> Progress | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from holdfast.controllers import clearing, offer, place, runs, status, telling
 from holdfast.controllers.world import World
 from holdfast.decide import admission, capacity
-from holdfast.kube import errors, objects, parse
+from holdfast.kube import errors, objects, obstacles, parse
 from holdfast.model.claim import Claim, ClaimPhase, ClaimRef, Identity
 from holdfast.model.population import (
     ByName,
@@ -101,7 +101,7 @@ class Fill:
             attempt=clearing.attempt(self.prime),
             wish=annotations.get(claims.WISH, ""),
             lost=self._is_lost(self.prime),
-            obstacle=self.world.warned(self.prime),
+            obstacle=obstacles.last(self.world.warnings(self.prime)),
         )
 
     def _is_lost(self, prime: objects.PersistentVolumeClaim) -> bool:

@@ -136,7 +136,9 @@ class Inventories:
 
     def _why_down(self, repository: str) -> str:
         standing = self._world.informers.pods.by("hash", names.digest(repository))
-        why = self._world.obstacle(standing) if standing else self._why_no_pod(names.reader(repository))
+        why = obstacles.of_pods(standing, self._world.warnings(*standing))
+        if not standing:
+            why = self._why_no_pod(names.reader(repository))
         return f"the repository's reader does not run: {why}" if why else "the repository's reader is not running yet"
 
     def _why_no_pod(self, reader: str) -> str | None:

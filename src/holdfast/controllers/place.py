@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from holdfast.controllers.world import World, used_claims
 from holdfast.decide import ownership
-from holdfast.kube import errors, objects, parse
+from holdfast.kube import errors, objects, obstacles, parse
 from holdfast.model.claim import Claim, ClaimRef
 from holdfast.model.population import ByName, EarlierVolume
 from holdfast.render import chooser, claims, names
@@ -24,7 +24,7 @@ def facts(world: World, claim: Claim, earlier: objects.PersistentVolume | None) 
         has_consumer=pod is not None,
         node=next((each.spec.node_name for each in standing if each.spec.node_name), None),
         choosing=job is not None,
-        obstacle=world.obstacle(standing) or (world.warned(job) if job is not None and not standing else None),
+        obstacle=obstacles.of_job(job, standing, world.warnings(job, *standing)) if job is not None else None,
         earlier=_earlier(earlier) if earlier is not None else None,
     )
 

@@ -1,6 +1,6 @@
 """Movers' Jobs as facts: what became of a run, read from its pod's termination (2 to 3 s before the Job says so)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -31,8 +31,14 @@ def observe(world: World, name: str) -> JobFacts | None:
     if job is None or job.is_deleting:
         return None
     pods = world.informers.pods.by("job", name)
-    warnings = world.informers.warnings.objects.values()
-    return read(job, pods, world.settings.start_deadline, warnings, since=world.met.since(job), now=world.now())
+    return read(
+        job,
+        pods,
+        world.settings.start_deadline,
+        world.warnings(job, *pods),
+        since=world.met.since(job),
+        now=world.now(),
+    )
 
 
 def refused(error: errors.KubeError) -> Failure:
@@ -54,7 +60,7 @@ def read(
     job: objects.Job,
     pods: Sequence[objects.Pod],
     start_deadline: timedelta,
-    warnings: Iterable[objects.Event] = (),
+    warnings: Collection[objects.Event] = (),
     *,
     since: datetime,
     now: datetime,
@@ -73,7 +79,7 @@ def read(
         return JobFacts(name=name, state=JobState.ENDED, ended=now, result=None, failure=failure)
     if any(pod.status is not None and pod.status.phase == "Running" for pod in pods):
         return JobFacts(name=name, state=JobState.RUNNING, ended=None, result=None, failure=None)
-    why = _obstacle(job, pods, warnings)
+    why = obstacles.of_job(job, pods, warnings)
     if now - since > start_deadline:
         stuck = Failure(kind=FailureKind.TIMEOUT, detail=_why_stuck(job, pods, start_deadline, why))
         return JobFacts(name=name, state=JobState.STUCK, ended=None, result=None, failure=stuck)
@@ -127,12 +133,6 @@ def _why_failed(job: objects.Job, pods: Sequence[objects.Pod]) -> str:
         if each.type == "Failed" and each.message:
             return f"the mover's Job failed: {each.message}"
     return "the mover's pod was removed" if not pods else "the mover's Job failed"
-
-
-def _obstacle(job: objects.Job, pods: Sequence[objects.Pod], warnings: Iterable[objects.Event]) -> str | None:
-    if pods:
-        return obstacles.of_pods(pods, warnings)
-    return obstacles.last(each for each in warnings if each.involved_object.uid == job.metadata.uid)
 
 
 def _why_stuck(job: objects.Job, pods: Sequence[objects.Pod], start_deadline: timedelta, why: str | None) -> str:

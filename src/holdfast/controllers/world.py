@@ -1,13 +1,13 @@
 """What every controller sees: one informer per kind, the client, the events and the clock."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from holdfast.decide import copying, guest, intent, protection, storage_class
 from holdfast.decide.protection import Broken
-from holdfast.kube import objects, obstacles, parse, specs
+from holdfast.kube import objects, parse, specs
 from holdfast.kube.client import Kube
 from holdfast.kube.events import Recorder
 from holdfast.kube.informer import Informer
@@ -200,13 +200,9 @@ class World:
         classes = await self.snapshot_classes.current()
         return copying.way(claim, plan.copy_method, source, classes, no_guest=no_guest)
 
-    def obstacle(self, standing: Iterable[objects.Pod]) -> str | None:
-        """Return what keeps pods of our namespace from starting; None when nobody says it."""
-        return obstacles.of_pods(standing, self.informers.warnings.objects.values())
-
-    def warned(self, item: objects.Object) -> str | None:
-        """Return what the cluster has against an object of our namespace; None when it says nothing."""
-        return obstacles.last(self.informers.warnings.by("about", item.metadata.uid))
+    def warnings(self, *about: objects.Object) -> Sequence[objects.Event]:
+        """Return what the cluster has against objects of our namespace."""
+        return [event for item in about for event in self.informers.warnings.by("about", item.metadata.uid)]
 
     def writer(self, ref: ClaimRef, plan: Plan) -> ClaimRef | None:
         """Return the other claim that writes this claim's history; None when this claim does."""

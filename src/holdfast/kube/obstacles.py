@@ -1,6 +1,6 @@
 """What keeps an object from what it is for, as its status and the cluster's warnings about it tell a person."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,17 +13,26 @@ SUMMARY: Final = "Unable to attach or mount volumes"  # every two minutes a kube
 LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def of_pods(pods: Iterable[objects.Pod], warnings: Iterable[objects.Event] = ()) -> str | None:
+def of_job(job: objects.Job, pods: Sequence[objects.Pod], warnings: Collection[objects.Event]) -> str | None:
+    """Return what keeps a Job's pod from starting, or from being made; None when nobody says it."""
+    return of_pods(pods, warnings) if pods else _about(job, warnings)
+
+
+def _about(item: objects.Object, warnings: Iterable[objects.Event]) -> str | None:
+    """Return the newest warning about the object; None when there is none."""
+    return last(each for each in warnings if each.involved_object.uid == item.metadata.uid)
+
+
+def of_pods(pods: Iterable[objects.Pod], warnings: Collection[objects.Event] = ()) -> str | None:
     """Return what keeps a pod from starting, in Kubernetes' own words; None when nobody says it.
 
-    `warnings`: Events about the pods, their claims, and whatever else.
+    `warnings`: Events about the pods, and whatever else.
     """
-    warnings = list(warnings)
     for pod in pods:
         for status in (pod.status.container_statuses if pod.status else None) or ():
             waiting = status.state.waiting if status.state else None
             if waiting is not None and waiting.reason in MAKING:
-                return last(each for each in warnings if _is_about(each, pod) and each.reason in TELLING)
+                return _about(pod, (each for each in warnings if each.reason in TELLING))
             if waiting is not None and waiting.reason:
                 return f"{waiting.reason}: {waiting.message or ''}".rstrip(": ")
         if pod.status is not None and pod.status.message:
@@ -38,10 +47,6 @@ def last(warnings: Iterable[objects.Event]) -> str | None:
     """Return the newest of the warnings, one with a reason before a summary; None when there is none."""
     found = max(warnings, key=lambda each: (not _is_summary(each), each.last_timestamp or LONG_AGO), default=None)
     return f"{found.reason}: {found.message or ''}".rstrip(": ") if found is not None else None
-
-
-def _is_about(event: objects.Event, pod: objects.Pod) -> bool:
-    return event.involved_object.uid == pod.metadata.uid
 
 
 def _is_summary(event: objects.Event) -> bool:

@@ -78,7 +78,7 @@ class Collector:
                 self._store.amend(self._store.kind_named("Namespace"), "", name, {"spec": {"finalizers": None}})
 
     def _release_claims(self) -> None:
-        """Keep pvc-protection on claims, and take it off when they are being deleted no pod names them."""
+        """Keep pvc-protection on claims, and take it off when they are being deleted and no pod names them."""
         kind = self._store.kind_named("PersistentVolumeClaim")
         for claim in self._store.all("PersistentVolumeClaim"):
             finalizers = claim["metadata"].get("finalizers") or []
